@@ -1,0 +1,253 @@
+"""The manifest: what a bundle holds, whom it is for and what it must compute.
+
+One definition serves the header of a bundle, the converter that writes it, the agent that reads
+it and the JSON Schema under `docs/schema/`. Reading and its limits are in `container.py`.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+SCHEMA = 1
+
+# `\Z` and not `$`: Python's `$` also matches before a final newline. `schema.py` exports `$`.
+Identifier = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
+Semver = Annotated[str, Meta(pattern=r"\A\d{1,9}\.\d{1,9}\.\d{1,9}(-[0-9A-Za-z.-]{1,64})?\Z")]
+Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Text = Annotated[str, Meta(max_length=4096)]
+Dimension = Annotated[int, Meta(ge=1, le=1 << 20)]
+Shape = Annotated[tuple[Dimension, ...], Meta(max_length=8)]
+Size = Annotated[int, Meta(ge=0, le=1 << 40)]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Positive = Annotated[float, Meta(gt=0.0)]
+Dtype = Literal["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
+Layout = Literal["NCHW", "NHWC", "NC", "NTC", "NCT"]
+Precision = Literal["float32", "float16", "int8", "mixed"]
+Scalar = bool | int | float | str
+
+
+class Record(Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of every manifest struct: immutable, unknown fields refused (`kw_only` is not inherited)."""
+
+
+class Quantization(Record, kw_only=True):
+    """Affine quantization of a whole tensor: real = scale * (stored - zero_point)."""
+
+    scale: Positive
+    zero_point: Annotated[int, Meta(ge=-(1 << 31), le=(1 << 31) - 1)] = 0
+
+
+class Tensor(Record, kw_only=True):
+    """A tensor as one variant's file has it; batch is the first dimension of `shape`."""
+
+    name: Text
+    shape: Shape
+    dtype: Dtype
+    layout: Layout = "NC"
+    quantization: Quantization | None = None
+
+
+class ImagePreprocess(Record, kw_only=True, tag="image", tag_field="kind"):
+    """uint8 pixels to model input: value = (pixel * scale - mean[c]) / std[c], `color` channel order."""
+
+    color: Literal["gray", "rgb", "bgr"]
+    resize: Literal["stretch", "letterbox"] = "stretch"
+    interpolation: Literal["linear", "nearest", "area"] = "linear"
+    scale: Positive = 1.0 / 255.0
+    mean: Annotated[tuple[float, ...], Meta(min_length=1, max_length=4)] = (0.0,)
+    std: Annotated[tuple[Positive, ...], Meta(min_length=1, max_length=4)] = (1.0,)
+
+
+class ArrayPreprocess(Record, kw_only=True, tag="array", tag_field="kind"):
+    """Numbers to model input: value = (x - mean) / std, one entry per feature or one for all."""
+
+    mean: Annotated[tuple[float, ...], Meta(min_length=1, max_length=4096)] = (0.0,)
+    std: Annotated[tuple[Positive, ...], Meta(min_length=1, max_length=4096)] = (1.0,)
+
+
+class ClassificationDecoder(Record, kw_only=True, tag="classification", tag_field="kind"):
+    """One score per label; `activation` is what still has to be applied to the output."""
+
+    labels: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=65536)]
+    activation: Literal["softmax", "none"] = "softmax"
+
+
+class Input(Record, kw_only=True):
+    """A logical input: what the model sees after preprocessing, whatever the variant stores it as."""
+
+    name: Text
+    shape: Shape
+    dtype: Dtype = "float32"
+    layout: Layout
+    preprocess: ImagePreprocess | ArrayPreprocess
+
+
+class Output(Record, kw_only=True):
+    """A logical output and how it is read."""
+
+    name: Text
+    shape: Shape
+    dtype: Dtype = "float32"
+    decoder: ClassificationDecoder
+
+
+class File(Record, kw_only=True):
+    """One file of a variant: the runtime asks for it by `role`, the container holds it as `blob`.
+
+    On disk the file is called like its blob; an ONNX graph refers to its weights by that name.
+    """
+
+    role: Identifier
+    blob: Identifier
+
+
+class Requirements(Record, kw_only=True):
+    """What a device must have to run a variant; empty means anything."""
+
+    isa: tuple[Identifier, ...] = ()
+    memory_mb: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
+    min_runtime: Text = ""
+
+
+class Variant(Record, kw_only=True):
+    """The student for one runtime and precision. `rank` is the fallback order, 0 is tried first."""
+
+    id: Identifier
+    runtime: Identifier
+    precision: Precision
+    rank: Annotated[int, Meta(ge=0, le=63)]
+    status: Literal["ready", "rtl-only"] = "ready"
+    files: Annotated[tuple[File, ...], Meta(min_length=1, max_length=8)]
+    inputs: Annotated[tuple[Tensor, ...], Meta(min_length=1, max_length=16)]
+    outputs: Annotated[tuple[Tensor, ...], Meta(min_length=1, max_length=16)]
+    requirements: Requirements = Requirements()
+    options: dict[Identifier, Scalar] = {}
+
+
+class StepTolerance(Record, kw_only=True, tag="steps", tag_field="kind"):
+    """Largest allowed difference of an output, in quantization steps of `step` (1 for integer outputs)."""
+
+    step: Positive
+    steps: Annotated[float, Meta(ge=0.0, le=255.0)]
+
+
+class RelativeTolerance(Record, kw_only=True, tag="relative", tag_field="kind"):
+    """Largest allowed L2 norm of an output's difference over the L2 norm of what was expected."""
+
+    relative: Annotated[float, Meta(ge=0.0, le=1.0)]
+
+
+class Expected(Record, kw_only=True):
+    """What one variant must answer: `blob` holds its outputs for all samples, in output order, as stored."""
+
+    variant: Identifier
+    blob: Identifier
+    tolerance: StepTolerance | RelativeTolerance
+    agreement: Share = 1.0
+
+
+class Golden(Record, kw_only=True):
+    """Golden vectors: raw samples, so that preprocessing is proved as well.
+
+    `blob` holds an array of `shape` (first dimension: samples) and `dtype`, C order, little endian:
+    frames `(n, h, w)` or `(n, h, w, 3)` BGR uint8 as a camera gives them, or feature arrays.
+    """
+
+    blob: Identifier
+    shape: Shape
+    dtype: Dtype
+    expected: Annotated[tuple[Expected, ...], Meta(min_length=1, max_length=64)]
+
+
+class Statistic(Record, kw_only=True):
+    """A distribution in four numbers."""
+
+    mean: float
+    std: float
+    p05: float
+    p95: float
+
+
+class Baseline(Record, kw_only=True):
+    """Statistics of the calibration set, against which a device measures drift."""
+
+    samples: Size
+    inputs: dict[Identifier, Statistic]
+    outputs: dict[Identifier, Statistic]
+    prior: tuple[Share, ...] = ()
+
+
+class VariantEvidence(Record, kw_only=True):
+    """What the converter measured of one variant on held-out data; `low`, `high`: 95 % interval."""
+
+    variant: Identifier
+    accuracy: Share
+    low: Share
+    high: Share
+    agreement: Share
+    bytes: Size
+    speedup: Annotated[float, Meta(ge=0.0)]
+
+
+class Evidence(Record, kw_only=True):
+    """A summary of at most 4 KB; the whole report is the blob `report`."""
+
+    data: Text
+    samples: Size
+    metric: Text
+    reference: Share
+    budget: float
+    variants: tuple[VariantEvidence, ...]
+    machine: Text = ""
+    report: Identifier | None = None
+
+
+class Lineage(Record, kw_only=True):
+    """Where the bundle comes from; enough to make it again."""
+
+    recipe: Sha256
+    seed: int
+    data: dict[Identifier, Sha256]
+    teacher: Sha256
+    versions: dict[Text, Text]
+    cpu: tuple[Text, ...] = ()
+
+
+class Blob(Record, kw_only=True):
+    """A byte range: `offset` counts from the first 64-byte boundary behind the header.
+
+    `blocks` is the base64 text of the concatenated SHA-256 digests of its 16 KiB blocks, the last one short.
+    """
+
+    name: Identifier
+    offset: Size
+    length: Size
+    sha256: Sha256
+    blocks: Annotated[str, Meta(max_length=262_144)]
+
+
+class Manifest(Record, kw_only=True):
+    """The header of a bundle."""
+
+    schema: Literal[1] = 1
+    name: Identifier
+    version: Semver
+    app: Identifier
+    hardware: Annotated[tuple[Identifier, ...], Meta(min_length=1, max_length=64)]
+    task: Literal["classification"]
+    inputs: Annotated[tuple[Input, ...], Meta(min_length=1, max_length=16)]
+    outputs: Annotated[tuple[Output, ...], Meta(min_length=1, max_length=16)]
+    variants: Annotated[tuple[Variant, ...], Meta(min_length=1, max_length=64)]
+    golden: Golden
+    baseline: Baseline | None = None
+    evidence: Evidence | None = None
+    lineage: Lineage | None = None
+    blobs: Annotated[tuple[Blob, ...], Meta(min_length=1, max_length=256)]
+
+    def variant(self, name: str) -> Variant:
+        """Return the variant called `name`; raises `KeyError`."""
+        return {v.id: v for v in self.variants}[name]
+
+    def ranked(self) -> tuple[Variant, ...]:
+        """Return the variants in fallback order."""
+        return tuple(sorted(self.variants, key=lambda v: v.rank))
