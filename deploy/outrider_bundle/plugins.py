@@ -19,7 +19,8 @@ def find(group: str, name: str) -> EntryPoint:
     for point in entry_points(group=group, name=name):
         return point
     kind = group.rpartition(".")[2]
-    raise UsageError(f"There is no '{name}' among the {kind}", f"Installed: {', '.join(names(group)) or 'none'}")
+    installed = ", ".join(names(group)) or "none"
+    raise UsageError(f"There is no '{name}' among the {kind}", f"Installed: {installed}")
 
 
 def load(group: str, name: str) -> object:

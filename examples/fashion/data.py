@@ -55,7 +55,7 @@ def read_idx(stem: str, folder: Path | None = None) -> Split:
 
 
 def split() -> dict[str, Split]:
-    """Return `train`, `validation` and `test`; the validation images are the last 5,000 of the training file."""
+    """Return `train`, `validation` (the last 5,000 images of the training file) and `test`."""
     images, labels = read_idx("train")
     cut = len(images) - VALIDATION
     return {

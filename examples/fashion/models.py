@@ -5,7 +5,6 @@ Source: He et al., "Deep Residual Learning for Image Recognition", arXiv 1512.03
 
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional

@@ -99,15 +99,16 @@ def train(model: nn.Module, splits: dict[str, tuple[Tensor, Tensor]], epochs: in
             step += 1
             if step % 2 == 0:
                 average(mean, model, 1 - min(0.995, step / (step + 20)))
-        seconds = time.monotonic() - start
-        print(f"epoch {epoch + 1:3d}  {seconds:6.0f} s  validation {accuracy(mean, *splits['validation']):.4f}", flush=True)
+        score, seconds = accuracy(mean, *splits["validation"]), time.monotonic() - start
+        print(f"epoch {epoch + 1:3d}  {seconds:6.0f} s  validation {score:.4f}", flush=True)
     return mean
 
 
 def main() -> None:
     """Run the training and write weights and a small record beside them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=26, help="passes over the 55,000 images; about 110 s each on 2 cores")
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser.add_argument("--epochs", type=int, default=26, help="over 55,000 images; 100 s each on 2 cores")
     parser.add_argument("--width", type=int, default=36, help="channels of the first stage")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=models.WEIGHTS)

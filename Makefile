@@ -1,0 +1,59 @@
+# `make demo` and `make test` do all set-up themselves; `make help` lists the rest.
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+# A CPU build of torch is enough; another index or version can be given here.
+TORCH ?= torch==2.13.0
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+READY := $(VENV)/.ready
+SYSTEM := mosquitto dataset-fashion-mnist
+
+.PHONY: help setup system demo test check prove bench bars format clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+
+setup: $(READY) system ## create .venv and install everything
+
+$(READY): pyproject.toml requirements/constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed: apt-get install python3 python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "The venv module is missing: apt-get install python3-venv"; exit 1; }
+	@echo "Installing into $(VENV): some minutes and 2.7 GB the first time"
+	@$(PIP) install $(TORCH)
+	@$(PIP) install -c requirements/constraints.txt -e '.[agent,converter,fleet,dev]'
+	@touch $@
+
+system:
+	@sh requirements/apt.sh $(SYSTEM)
+
+demo: setup ## teacher > converter > bundle > agent > broker on real data; at most 15 minutes
+	$(BIN)/outrider demo
+
+test: check system ## check, then every test that takes seconds
+	$(BIN)/pytest -m 'not slow and not hardware'
+
+check: $(READY) ## lint, types, import contracts, units
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+	@if command -v systemd-analyze >/dev/null 2>&1; then sh systemd/check.sh; else echo "systemd-analyze is not here: units not checked"; fi
+
+prove: setup ## the slow proofs, minutes each
+	$(BIN)/pytest -m slow
+
+bench: $(READY) ## ratios measured side by side in one run
+	@for f in benchmarks/*.py; do $(BIN)/python $$f || exit 1; done
+
+bars: $(READY) ## every bar of every proof file in one table
+	@$(BIN)/python -m outrider_bundle.bars
+
+format: $(READY) ## let ruff format and fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove what was built
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
