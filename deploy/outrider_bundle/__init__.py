@@ -1,1 +1,1 @@
-"""outrider_bundle."""
+"""The contract: manifest, container, signatures, messages, topics, errors and the dispatcher."""

@@ -6,6 +6,7 @@
     ├── BundleError                 10  the bundle is broken or not of this format
     │   ├── SignatureError          11  not signed, or not by a trusted key
     │   └── IncompatibleError       12  sound, but not for this device
+    ├── MessageError                10  a message or topic is broken or not of this format
     ├── EngineError                 20  a model could not be loaded or run
     │   └── ProofError              21  no variant reproduces its golden vectors here
     ├── BudgetError                 30  no variant keeps the accuracy budget
@@ -32,7 +33,8 @@ class OutriderError(Exception):
         """Join both sentences into the message."""
         self.what = what
         self.cure = cure
-        super().__init__(f"{what}. {cure}".rstrip(". ") + "." if cure else what)
+        sentence = f"{what}. {cure}".rstrip(". ") if cure else what
+        super().__init__(sentence + "." if cure and not sentence.endswith(("?", "!")) else sentence)
 
 
 class UsageError(OutriderError):
@@ -67,6 +69,12 @@ class IncompatibleError(BundleError):
     """The bundle is sound, but not for this device."""
 
     exit_code = 12
+
+
+class MessageError(OutriderError):
+    """A message or topic is broken or not of this format."""
+
+    exit_code = 10
 
 
 class EngineError(OutriderError):

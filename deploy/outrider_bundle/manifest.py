@@ -11,13 +11,22 @@ from msgspec import Meta, Struct
 SCHEMA = 1
 
 # `\Z` and not `$`: Python's `$` also matches before a final newline. `schema.py` exports `$`.
-Identifier = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
-Semver = Annotated[str, Meta(pattern=r"\A\d{1,9}\.\d{1,9}\.\d{1,9}(-[0-9A-Za-z.-]{1,64})?\Z")]
-Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Identifier = Annotated[
+    str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z", description="1 to 64 letters, digits, '_' and '-'")
+]
+Semver = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}(-[0-9A-Za-z.-]{1,64})?\Z",
+        description="a version like 1.0.2 or 1.0.2-rc.1",
+    ),
+]
+Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z", description="64 hexadecimal digits")]
 Text = Annotated[str, Meta(max_length=4096)]
 Dimension = Annotated[int, Meta(ge=1, le=1 << 20)]
 Shape = Annotated[tuple[Dimension, ...], Meta(max_length=8)]
 Size = Annotated[int, Meta(ge=0, le=1 << 40)]
+Int64 = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
 Dtype = Literal["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
@@ -27,17 +36,17 @@ Scalar = bool | int | float | str
 
 
 class Record(Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of every manifest struct: immutable, unknown fields refused (`kw_only` is not inherited)."""
+    """Base of every manifest struct: unknown fields are refused. `kw_only` is not inherited."""
 
 
-class Quantization(Record, kw_only=True):
+class Quantization(Record, frozen=True, kw_only=True):
     """Affine quantization of a whole tensor: real = scale * (stored - zero_point)."""
 
     scale: Positive
     zero_point: Annotated[int, Meta(ge=-(1 << 31), le=(1 << 31) - 1)] = 0
 
 
-class Tensor(Record, kw_only=True):
+class Tensor(Record, frozen=True, kw_only=True):
     """A tensor as one variant's file has it; batch is the first dimension of `shape`."""
 
     name: Text
@@ -47,7 +56,7 @@ class Tensor(Record, kw_only=True):
     quantization: Quantization | None = None
 
 
-class ImagePreprocess(Record, kw_only=True, tag="image", tag_field="kind"):
+class ImagePreprocess(Record, frozen=True, kw_only=True, tag="image", tag_field="kind"):
     """uint8 pixels to model input: value = (pixel * scale - mean[c]) / std[c], `color` channel order."""
 
     color: Literal["gray", "rgb", "bgr"]
@@ -58,21 +67,21 @@ class ImagePreprocess(Record, kw_only=True, tag="image", tag_field="kind"):
     std: Annotated[tuple[Positive, ...], Meta(min_length=1, max_length=4)] = (1.0,)
 
 
-class ArrayPreprocess(Record, kw_only=True, tag="array", tag_field="kind"):
+class ArrayPreprocess(Record, frozen=True, kw_only=True, tag="array", tag_field="kind"):
     """Numbers to model input: value = (x - mean) / std, one entry per feature or one for all."""
 
     mean: Annotated[tuple[float, ...], Meta(min_length=1, max_length=4096)] = (0.0,)
     std: Annotated[tuple[Positive, ...], Meta(min_length=1, max_length=4096)] = (1.0,)
 
 
-class ClassificationDecoder(Record, kw_only=True, tag="classification", tag_field="kind"):
+class ClassificationDecoder(Record, frozen=True, kw_only=True, tag="classification", tag_field="kind"):
     """One score per label; `activation` is what still has to be applied to the output."""
 
     labels: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=65536)]
     activation: Literal["softmax", "none"] = "softmax"
 
 
-class Input(Record, kw_only=True):
+class Input(Record, frozen=True, kw_only=True):
     """A logical input: what the model sees after preprocessing, whatever the variant stores it as."""
 
     name: Text
@@ -82,7 +91,7 @@ class Input(Record, kw_only=True):
     preprocess: ImagePreprocess | ArrayPreprocess
 
 
-class Output(Record, kw_only=True):
+class Output(Record, frozen=True, kw_only=True):
     """A logical output and how it is read."""
 
     name: Text
@@ -91,7 +100,7 @@ class Output(Record, kw_only=True):
     decoder: ClassificationDecoder
 
 
-class File(Record, kw_only=True):
+class File(Record, frozen=True, kw_only=True):
     """One file of a variant: the runtime asks for it by `role`, the container holds it as `blob`.
 
     On disk the file is called like its blob; an ONNX graph refers to its weights by that name.
@@ -101,7 +110,7 @@ class File(Record, kw_only=True):
     blob: Identifier
 
 
-class Requirements(Record, kw_only=True):
+class Requirements(Record, frozen=True, kw_only=True):
     """What a device must have to run a variant; empty means anything."""
 
     isa: tuple[Identifier, ...] = ()
@@ -109,7 +118,7 @@ class Requirements(Record, kw_only=True):
     min_runtime: Text = ""
 
 
-class Variant(Record, kw_only=True):
+class Variant(Record, frozen=True, kw_only=True):
     """The student for one runtime and precision. `rank` is the fallback order, 0 is tried first."""
 
     id: Identifier
@@ -121,23 +130,23 @@ class Variant(Record, kw_only=True):
     inputs: Annotated[tuple[Tensor, ...], Meta(min_length=1, max_length=16)]
     outputs: Annotated[tuple[Tensor, ...], Meta(min_length=1, max_length=16)]
     requirements: Requirements = Requirements()
-    options: dict[Identifier, Scalar] = {}
+    options: dict[Identifier, bool | Int64 | float | Text] = {}
 
 
-class StepTolerance(Record, kw_only=True, tag="steps", tag_field="kind"):
+class StepTolerance(Record, frozen=True, kw_only=True, tag="steps", tag_field="kind"):
     """Largest allowed difference of an output, in quantization steps of `step` (1 for integer outputs)."""
 
     step: Positive
     steps: Annotated[float, Meta(ge=0.0, le=255.0)]
 
 
-class RelativeTolerance(Record, kw_only=True, tag="relative", tag_field="kind"):
+class RelativeTolerance(Record, frozen=True, kw_only=True, tag="relative", tag_field="kind"):
     """Largest allowed L2 norm of an output's difference over the L2 norm of what was expected."""
 
     relative: Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
-class Expected(Record, kw_only=True):
+class Expected(Record, frozen=True, kw_only=True):
     """What one variant must answer: `blob` holds its outputs for all samples, in output order, as stored."""
 
     variant: Identifier
@@ -146,7 +155,7 @@ class Expected(Record, kw_only=True):
     agreement: Share = 1.0
 
 
-class Golden(Record, kw_only=True):
+class Golden(Record, frozen=True, kw_only=True):
     """Golden vectors: raw samples, so that preprocessing is proved as well.
 
     `blob` holds an array of `shape` (first dimension: samples) and `dtype`, C order, little endian:
@@ -159,7 +168,7 @@ class Golden(Record, kw_only=True):
     expected: Annotated[tuple[Expected, ...], Meta(min_length=1, max_length=64)]
 
 
-class Statistic(Record, kw_only=True):
+class Statistic(Record, frozen=True, kw_only=True):
     """A distribution in four numbers."""
 
     mean: float
@@ -168,7 +177,7 @@ class Statistic(Record, kw_only=True):
     p95: float
 
 
-class Baseline(Record, kw_only=True):
+class Baseline(Record, frozen=True, kw_only=True):
     """Statistics of the calibration set, against which a device measures drift."""
 
     samples: Size
@@ -177,7 +186,7 @@ class Baseline(Record, kw_only=True):
     prior: tuple[Share, ...] = ()
 
 
-class VariantEvidence(Record, kw_only=True):
+class VariantEvidence(Record, frozen=True, kw_only=True):
     """What the converter measured of one variant on held-out data; `low`, `high`: 95 % interval."""
 
     variant: Identifier
@@ -189,7 +198,7 @@ class VariantEvidence(Record, kw_only=True):
     speedup: Annotated[float, Meta(ge=0.0)]
 
 
-class Evidence(Record, kw_only=True):
+class Evidence(Record, frozen=True, kw_only=True):
     """A summary of at most 4 KB; the whole report is the blob `report`."""
 
     data: Text
@@ -202,18 +211,18 @@ class Evidence(Record, kw_only=True):
     report: Identifier | None = None
 
 
-class Lineage(Record, kw_only=True):
+class Lineage(Record, frozen=True, kw_only=True):
     """Where the bundle comes from; enough to make it again."""
 
     recipe: Sha256
-    seed: int
+    seed: Int64
     data: dict[Identifier, Sha256]
     teacher: Sha256
     versions: dict[Text, Text]
     cpu: tuple[Text, ...] = ()
 
 
-class Blob(Record, kw_only=True):
+class Blob(Record, frozen=True, kw_only=True):
     """A byte range: `offset` counts from the first 64-byte boundary behind the header.
 
     `blocks` is the base64 text of the concatenated SHA-256 digests of its 16 KiB blocks, the last one short.
@@ -226,7 +235,7 @@ class Blob(Record, kw_only=True):
     blocks: Annotated[str, Meta(max_length=262_144)]
 
 
-class Manifest(Record, kw_only=True):
+class Manifest(Record, frozen=True, kw_only=True):
     """The header of a bundle."""
 
     schema: Literal[1] = 1

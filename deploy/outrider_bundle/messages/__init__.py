@@ -1,1 +1,1 @@
-"""messages."""
+"""Messages between device and fleet, one family to a file; `codec` reads and writes them."""

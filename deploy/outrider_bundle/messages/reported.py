@@ -1,0 +1,30 @@
+"""What a device runs; mirrors the assignment it was given."""
+
+from typing import Any, Literal
+
+from outrider_bundle.manifest import Identifier
+from outrider_bundle.messages.codec import Count, Line, Message, Run
+
+
+class PipelineReport(Message, frozen=True, kw_only=True):
+    """One pipeline. `bundle` is the manifest's name, `placement` where the session really runs."""
+
+    bundle: Identifier
+    version: Line
+    digest: Line
+    variant: Line
+    runtime: Line
+    placement: dict[str, Any]
+    state: Literal["STARTING", "RUNNING", "DEGRADED", "STOPPED"]
+    reason: Line = ""
+
+
+class Reported(Message, frozen=True, kw_only=True):
+    """The device as it is. `rev` is the assignment's number, 0 without one; `phase` is the update's."""
+
+    schema: Literal[1] = 1
+    run: Run
+    rev: Count = 0
+    phase: Line
+    pipelines: dict[Identifier, PipelineReport]
+    error: Line = ""
