@@ -1,0 +1,82 @@
+"""README's commands, run in its order as a reader would, on a recipe that takes seconds."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from outrider_bundle import plugins
+from tests.fakes.toy import write_toy
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+OUTRIDER = Path(sys.executable).with_name("outrider")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> Iterator[list[str]]:
+    for block in blocks("sh"):
+        for line in block.splitlines():
+            yield shlex.split(line, comments=True)
+
+
+@pytest.mark.timeout(300)
+def test_every_command_does_what_it_says(tmp_path: Path) -> None:
+    write_toy(tmp_path, ('name = "toy"', 'name = "sorter"'), ('app = "test"', 'app = "sorter"'))
+    images = tmp_path / "images"
+    images.mkdir()
+    for index in range(5):
+        frame = np.full((12, 12), 60, np.uint8)
+        frame[:, 4 * (index % 3) : 4 * (index % 3) + 4] = 200
+        cv2.imwrite(str(images / f"{index}.png"), frame)
+    (config,) = blocks("toml")
+    (tmp_path / "agent.toml").write_text(config, encoding="utf-8")
+    ran = []
+    for command in commands():
+        assert command[0] == "outrider", command
+        done = subprocess.run(
+            [OUTRIDER, *command[1:]], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        ran.append(tuple(command[1:3]))
+    assert {("bundle", "inspect"), ("bundle", "sign"), ("agent", "run")} <= set(ran)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["frames"] + summary["dropped"] == 5
+    assert summary["errors"] == 0
+
+
+def test_every_make_target_exists() -> None:
+    text = TEXT + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    targets = set(re.findall(r"(?:^ *|`)make ([a-z]+)", text, re.MULTILINE))
+    assert {"demo", "test", "check", "prove", "bars"} <= targets
+    assert shutil.which("make")
+    for target in targets:
+        done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_every_link_leads_somewhere() -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", TEXT):
+        assert (ROOT / link).exists(), link
+
+
+def test_every_plugin_that_is_installed_has_a_row() -> None:
+
+    for group in ("runtimes", "sources", "policies", "actions"):
+        for name in plugins.names(f"outrider.{group}"):
+            assert f"`{name}`" in TEXT, f"README's table lacks {group} {name}"
+
+
+def test_architecture_stays_short() -> None:
+    assert len((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").splitlines()) < 150
