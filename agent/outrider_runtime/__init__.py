@@ -1,1 +1,1 @@
-"""outrider_runtime."""
+"""Tensors in, tensors out: runtimes, preprocessing, decoders and the golden proof, on host and device."""

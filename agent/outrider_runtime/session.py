@@ -1,7 +1,10 @@
 """The runtime seam: files in, a session out; tensors in, tensors out.
 
 A runtime knows nothing of frames, labels or devices. It ships as one module with one class and one
-entry point in the group `outrider.runtimes`; third parties use the same group.
+entry point in the group `outrider.runtimes`; third parties use the same group, and may build on
+`checked.CheckedSession` and `options.known`. `tests/contract/` says what a runtime must keep to: it
+runs over every one that is installed and asks the entry point of the same name in the group
+`outrider.samples`, a callable `folder -> (files, options)`, for a tiny model to load.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +43,7 @@ class Session(Protocol):
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
-        """Physical inputs, in file order. `layout` is not known to a file and stays at its default."""
+        """Physical inputs, in file order. No file knows the `layout`, which stays at its default."""
         ...
 
     @property

@@ -1,0 +1,118 @@
+"""`outrider prove`: does a bundle compute on this machine what it should?"""
+
+import contextlib
+import math
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from outrider_bundle.container import Bundle
+from outrider_bundle.dispatch import run_app
+from outrider_bundle.errors import OutriderError, ProofError, UsageError
+from outrider_bundle.manifest import Variant
+from outrider_bundle.slot import Slot, unpack
+from outrider_bundle.tables import plain
+from outrider_runtime.pipeline import Model
+from outrider_runtime.proof import Proof, expected_for, golden_samples, prove
+
+EXAMPLES = """Examples:
+
+  outrider prove sorter.orb
+
+  outrider prove sorter.orb --variant tflite-int8
+
+  outrider prove sorter.orb --all-variants --json
+"""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def main(argv: list[str]) -> int:
+    """Run `outrider prove` with the arguments behind it."""
+    return run_app(app, argv, "outrider prove")
+
+
+@app.command(epilog=EXAMPLES)
+def command(
+    file: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle, NAME.orb.")],
+    *,
+    variant: Annotated[str, typer.Option(metavar="ID", help="Prove this variant.")] = "",
+    all_variants: Annotated[bool, typer.Option("--all-variants", help="Prove every variant.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")] = False,
+) -> None:
+    """Verify a bundle and run its golden vectors here; without an option those of its first variant.
+
+    Nothing is installed. Ends with exit code 21 if a variant does not reproduce what it must.
+    """
+    with Bundle.open(file) as bundle:
+        bundle.verify()
+        chosen = _choose(bundle.manifest.ranked(), variant, everything=all_variants)
+        with tempfile.TemporaryDirectory(prefix="outrider-prove-") as folder:
+            slot = Slot.open(unpack(bundle, [one.id for one in chosen], Path(folder)))
+            proofs = [_prove(slot, one) for one in chosen]
+        digest = bundle.digest
+    if json:
+        rows = [{**msgspec.structs.asdict(proof), "margin": proof.margin} for proof in proofs]
+        text = msgspec.json.encode({"path": str(file), "digest": digest, "proofs": rows})
+        typer.echo(msgspec.json.format(text, indent=2).decode())
+    else:
+        Console().print(_table(proofs))
+    failed = [proof for proof in proofs if not proof.ok]
+    if failed:
+        reasons = "; ".join(f"{proof.variant}: {proof.reason.rstrip('.')}" for proof in failed)
+        cure = "Use another variant, or convert again for this hardware"
+        raise ProofError(f"Not reproduced on this machine: {reasons}", cure)
+
+
+def _choose(ranked: Sequence[Variant], name: str, *, everything: bool) -> Sequence[Variant]:
+    """Return what to prove. A variant that is not ready cannot run anywhere yet: only by name."""
+    if name and everything:
+        raise UsageError("--variant and --all-variants exclude one another", "Give one of them")
+    for one in ranked:
+        if one.id == name:
+            return (one,)
+    if name:
+        raise UsageError(f"There is no variant '{name}'", f"There are: {', '.join(v.id for v in ranked)}")
+    ready = [one for one in ranked if one.status == "ready"]
+    if not ready:
+        raise ProofError("No variant of this bundle is ready to run", "Convert for a runtime that is")
+    return ready if everything else ready[:1]
+
+
+def _prove(slot: Slot, variant: Variant) -> Proof:
+    golden = slot.manifest.golden
+    try:
+        answers = slot.read(expected_for(golden, variant.id).blob)
+        with contextlib.closing(Model.open(slot.manifest, variant, slot.files(variant.id))) as model:
+            return prove(
+                slot.manifest, variant, model, golden_samples(golden, slot.read(golden.blob)), answers
+            )
+    except OutriderError as error:
+        return Proof(ok=False, variant=variant.id, reason=str(error))
+
+
+def _table(proofs: Sequence[Proof]) -> Table:
+    table = Table()
+    table.add_column("variant", no_wrap=True)
+    for name in ("samples", "worst", "allowed", "margin left", "agreement"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict", overflow="fold")
+    for proof in proofs:
+        ran = math.isfinite(proof.worst)
+        table.add_row(
+            proof.variant,
+            str(proof.samples),
+            f"{proof.worst:.3g} {proof.unit}" if ran else "-",
+            f"{proof.limit:g} {proof.unit}" if proof.limit else "-",
+            f"{proof.margin:.0%}" if math.isfinite(proof.margin) else "-",
+            f"{proof.agreement:.1%}" if proof.samples else "-",
+            "reproduced" if proof.ok else plain(proof.reason),
+            style="" if proof.ok else "red",
+        )
+    return table

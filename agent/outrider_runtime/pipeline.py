@@ -1,0 +1,116 @@
+"""Preprocessing, a session and a decoder as one: what the converter verifies and the device runs."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from outrider_bundle.errors import EngineError, OutriderError
+from outrider_bundle.manifest import Manifest, Scalar, Variant
+from outrider_runtime.decoders import decoder
+from outrider_runtime.loading import load_variant
+from outrider_runtime.perception import Perception
+from outrider_runtime.preprocess import preprocessor
+from outrider_runtime.session import Array, Session, empty
+
+
+class Ports:
+    """Both ends of a variant without its engine: frames into its inputs, its outputs into perceptions.
+
+    They need the manifest alone, so a supervisor has them while the session lives elsewhere.
+    """
+
+    def __init__(self, manifest: Manifest, variant: Variant) -> None:
+        """Build preprocessors and decoders of `variant`.
+
+        Raises:
+            EngineError: tensors and preprocessing contradict one another.
+        """
+        for what, logical, physical in (
+            ("input", manifest.inputs, variant.inputs),
+            ("output", manifest.outputs, variant.outputs),
+        ):
+            if len(logical) != 1 or len(physical) != 1:
+                counts = f"{len(logical)} {what}s, and variant '{variant.id}' {len(physical)}"
+                raise EngineError(f"The manifest has {counts}", f"One frame has one {what}")
+        if variant.outputs[0].shape[0] != 1:
+            raise EngineError(f"The output {variant.outputs[0].shape} is not a batch of 1")
+        self._writer = preprocessor(manifest.inputs[0], variant.inputs[0])
+        self._reader = decoder(manifest.outputs[0], variant.outputs[0])
+
+    def write(self, frame: Array, inputs: Sequence[Array]) -> None:
+        """Preprocess `frame` into `inputs`, one array per physical input.
+
+        Raises:
+            EngineError: the frame does not fit.
+        """
+        self._writer.write(frame, inputs[0])
+
+    def decode(self, outputs: Sequence[Array]) -> Perception:
+        """Read `outputs`, one array per physical output.
+
+        Raises:
+            EngineError: they hold NaN or infinity.
+        """
+        return self._reader.decode(outputs[0])
+
+
+class Model:
+    """A variant that takes frames."""
+
+    def __init__(self, ports: Ports, session: Session) -> None:
+        """Join both and allocate the tensors once."""
+        self.ports = ports
+        self.session = session
+        self._inputs = [empty(tensor) for tensor in session.inputs]
+        self._outputs = [empty(tensor) for tensor in session.outputs]
+
+    @classmethod
+    def open(
+        cls,
+        manifest: Manifest,
+        variant: Variant,
+        files: Mapping[str, Path],
+        options: Mapping[str, Scalar] | None = None,
+    ) -> Self:
+        """Load `variant` of `manifest` from `files` (role to path).
+
+        Raises:
+            EngineError: it cannot be loaded, or is not what the manifest says.
+            MissingExtraError: its runtime's library is not installed.
+        """
+        ports = Ports(manifest, variant)
+        return cls(ports, load_variant(variant, files, options))
+
+    def run(self, inputs: Sequence[Array], out: Sequence[Array]) -> Sequence[Array]:
+        """Run the session on arrays that `ports.write` has filled; return `out`.
+
+        Raises:
+            EngineError: the arrays do not fit, or the runtime failed.
+        """
+        try:
+            return self.session.run(inputs, out)
+        except OutriderError:
+            raise
+        except Exception as error:
+            raise EngineError(f"The runtime failed: {error!r}") from error
+
+    def outputs(self, frame: Array) -> Sequence[Array]:
+        """Return the raw outputs for `frame`; the arrays are written again by the next call.
+
+        Raises:
+            EngineError: the frame does not fit, or the runtime failed.
+        """
+        self.ports.write(frame, self._inputs)
+        return self.run(self._inputs, self._outputs)
+
+    def perceive(self, frame: Array) -> Perception:
+        """Return what the model sees in `frame`.
+
+        Raises:
+            EngineError: the frame does not fit, the runtime failed or the model answered NaN.
+        """
+        return self.ports.decode(self.outputs(frame))
+
+    def close(self) -> None:
+        """Free the session; idempotent."""
+        self.session.close()

@@ -1,0 +1,235 @@
+"""Golden proof: does a variant compute here what it computed where it was converted?
+
+Another CPU rounds differently, so each variant comes with a tolerance: steps of its output's
+quantization for int8, relative error of a sample's output for float; and the most likely class must
+be the same. NaN never passes.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from outrider_bundle.errors import BundleError, EngineError
+from outrider_bundle.manifest import (
+    Expected,
+    Golden,
+    Manifest,
+    RelativeTolerance,
+    StepTolerance,
+    Tensor,
+    Variant,
+)
+from outrider_runtime.decoders import dequantize
+from outrider_runtime.pipeline import Model
+from outrider_runtime.session import Array
+
+# Measured on 2,000 images with a depthwise-separable student, outputs against those of the default
+# session: one or two threads, all graph optimizations down to none, VNNI's arithmetic emulated
+# (x64quantprecision), LiteRT with and without XNNPACK.
+STEPS = 3.0
+"""ONNX Runtime's int8 moved by 1 step at most, LiteRT's by 2; a saturating kernel moves by tens."""
+
+RELATIVE = 1e-4
+"""Float outputs moved by 8e-7 at most, a wrong mean or channel order by more than 1e-2."""
+
+RELATIVE_HALF = 1e-2
+"""Half precision rounds to 5e-4 in each of some dozens of layers; a bound, not a measurement."""
+
+RELATIVE_MIXED = 0.05
+"""Outputs of an int8 model that are not on a grid of steps; one step of such a model was 1e-2."""
+
+NOISE = 0.02
+"""How far a multiple of a step may be from a whole number, in steps: float32 rounding of 255 of them."""
+
+LEVELS = 256
+
+Tolerance = StepTolerance | RelativeTolerance
+
+
+class Proof(Struct, frozen=True, kw_only=True):
+    """The verdict on one variant.
+
+    Args:
+        ok: it reproduces its golden vectors.
+        variant: its id.
+        samples: how many were run; 0 if it did not come to that.
+        worst: the largest difference, in `unit`; infinite if there was no number.
+        limit: the tolerance, in `unit`.
+        unit: `steps` or `relative`.
+        agreement: share of samples whose most likely class is the expected one.
+        reason: why not ok, for people.
+    """
+
+    ok: bool
+    variant: str
+    samples: int = 0
+    worst: float = math.inf
+    limit: float = 0.0
+    unit: str = "steps"
+    agreement: float = 0.0
+    reason: str = ""
+
+    @property
+    def margin(self) -> float:
+        """The share of the tolerance that is left: 1 for an exact answer, negative beyond it."""
+        if self.worst == 0.0:
+            return 1.0
+        return 1.0 - self.worst / self.limit if self.limit else -math.inf
+
+
+def golden_samples(golden: Golden, blob: bytes | memoryview) -> Array:
+    """Return the raw samples `golden.shape` that `blob` holds, read-only.
+
+    Raises:
+        BundleError: it holds another number of bytes.
+    """
+    dtype = np.dtype(golden.dtype).newbyteorder("<")
+    if len(blob) != math.prod(golden.shape) * dtype.itemsize:
+        raise BundleError(f"{len(blob)} bytes are not golden samples of {golden.dtype} {golden.shape}")
+    return np.frombuffer(blob, dtype).reshape(golden.shape)
+
+
+def expected_for(golden: Golden, variant: str) -> Expected:
+    """Return what `variant` must answer.
+
+    Raises:
+        BundleError: the bundle does not say.
+    """
+    for expected in golden.expected:
+        if expected.variant == variant:
+            return expected
+    raise BundleError(f"The bundle has no golden answers for '{variant}'", "Convert it again")
+
+
+def expected_outputs(model: Model, samples: Array) -> bytes:
+    """Return the answers of `model` to raw `samples`, as a golden blob has them.
+
+    Raises:
+        EngineError: a sample does not fit, or the runtime failed.
+    """
+    return b"".join(_stored(answer).tobytes() for answer in _answers(model, samples))
+
+
+def tolerance(variant: Variant, answers: bytes | memoryview) -> Tolerance:
+    """Return how far another device may be from `answers`, the golden blob of `variant`.
+
+    An int8 model may have float outputs: then the answers themselves show the step, if there is one.
+    """
+    tensor = variant.outputs[0]
+    if np.issubdtype(np.dtype(tensor.dtype), np.integer):
+        return StepTolerance(step=1.0, steps=STEPS)
+    if variant.precision in {"int8", "mixed"}:
+        step = _grid(_split(variant.outputs, answers)[0].astype(np.float64))
+        return StepTolerance(step=step, steps=STEPS) if step else RelativeTolerance(relative=RELATIVE_MIXED)
+    return RelativeTolerance(relative=RELATIVE if variant.precision == "float32" else RELATIVE_HALF)
+
+
+def prove(
+    manifest: Manifest, variant: Variant, model: Model, samples: Array, answers: bytes | memoryview
+) -> Proof:
+    """Run `model` on raw `samples` and compare with `answers`, the golden blob of `variant`.
+
+    Returns:
+        The verdict; a model that fails to run is a verdict too.
+
+    Raises:
+        BundleError: the bundle has no golden answers for the variant, or not for all samples.
+    """
+    expected = expected_for(manifest.golden, variant.id)
+    wanted = _split(variant.outputs, answers)
+    if len(wanted[0]) != len(samples):
+        raise BundleError(f"'{variant.id}' has golden answers to {len(wanted[0])} of {len(samples)} samples")
+    try:
+        actual = _answers(model, samples)
+    except EngineError as error:
+        limit, unit = _limit(expected.tolerance)
+        return Proof(ok=False, variant=variant.id, limit=limit, unit=unit, reason=error.what)
+    return judge(variant, expected, actual, wanted)
+
+
+def judge(variant: Variant, expected: Expected, actual: Sequence[Array], wanted: Sequence[Array]) -> Proof:
+    """Compare answers, one array `(n, ...)` per output of `variant`."""
+    limit, unit = _limit(expected.tolerance)
+    gaps = zip(variant.outputs, actual, wanted, strict=True)
+    worst = max(_gap(expected.tolerance, tensor, mine, theirs) for tensor, mine, theirs in gaps)
+    count = len(wanted[0])
+    same = actual[0].reshape(count, -1).argmax(1) == wanted[0].reshape(count, -1).argmax(1)
+    agreement = float(same.mean())
+    reason = ""
+    if not math.isfinite(worst):
+        reason = "answers or golden answers hold NaN or infinity"
+    elif worst > limit:
+        reason = f"differs by {worst:.3g} {unit}, allowed are {limit:g}"
+    elif agreement < expected.agreement:
+        reason = f"agrees on {agreement:.1%} of the samples, needed are {expected.agreement:.1%}"
+    return Proof(
+        ok=not reason,
+        variant=variant.id,
+        samples=count,
+        worst=worst,
+        limit=limit,
+        unit=unit,
+        agreement=agreement,
+        reason=reason,
+    )
+
+
+def _answers(model: Model, samples: Array) -> list[Array]:
+    """Return one array `(n, ...)` per output."""
+    rows = [[np.array(out[0]) for out in model.outputs(sample)] for sample in samples]
+    return [np.stack(answers) for answers in zip(*rows, strict=True)]
+
+
+def _stored(array: Array) -> Array:
+    return array.astype(array.dtype.newbyteorder("<"), copy=False)
+
+
+def _split(outputs: Sequence[Tensor], blob: bytes | memoryview) -> list[Array]:
+    """Cut a golden blob into one array `(n, ...)` per output."""
+    dtypes = [np.dtype(tensor.dtype).newbyteorder("<") for tensor in outputs]
+    sizes = [
+        math.prod(tensor.shape[1:]) * dtype.itemsize for tensor, dtype in zip(outputs, dtypes, strict=True)
+    ]
+    count, position, arrays = len(blob) // sum(sizes), 0, []
+    for tensor, dtype, size in zip(outputs, dtypes, sizes, strict=True):
+        part = blob[position : position + count * size]
+        arrays.append(np.frombuffer(part, dtype).reshape(count, *tensor.shape[1:]))
+        position += count * size
+    return arrays
+
+
+def _limit(tolerance: Tolerance) -> tuple[float, str]:
+    if isinstance(tolerance, StepTolerance):
+        return tolerance.steps, "steps"
+    return tolerance.relative, "relative"
+
+
+def _gap(tolerance: Tolerance, tensor: Tensor, actual: Array, wanted: Array) -> float:
+    """Return the largest difference of a sample in the unit of `tolerance`; infinite if it is no number."""
+    if isinstance(tolerance, StepTolerance):
+        real, ideal = actual.astype(np.float64), wanted.astype(np.float64)
+    else:
+        real, ideal = dequantize(actual, tensor), dequantize(wanted, tensor)
+    if not (np.isfinite(real).all() and np.isfinite(ideal).all()):
+        return math.inf
+    if isinstance(tolerance, StepTolerance):
+        return float(np.abs(real - ideal).max()) / tolerance.step
+    rows = len(wanted)
+    distance = np.linalg.norm((real - ideal).reshape(rows, -1), axis=1)
+    size = np.maximum(np.linalg.norm(ideal.reshape(rows, -1), axis=1), np.finfo(np.float32).tiny)
+    return float((distance / size).max())
+
+
+def _grid(values: NDArray[np.float64]) -> float:
+    """Return the step of which all `values` are multiples, or 0 if they are not dequantized int8."""
+    levels = np.unique(values)
+    if len(levels) == 1:
+        return 0.0
+    step = float(np.diff(levels).min())
+    multiples = levels / step
+    # Any float32 values are multiples of some tiny step: 8 bits make no more than 256 levels.
+    coarse = multiples[-1] - multiples[0] < LEVELS
+    return step if coarse and bool((np.abs(multiples - np.rint(multiples)) < NOISE).all()) else 0.0
