@@ -1,0 +1,1 @@
+"""The steps of a conversion, one file each; found by the entry-point group `outrider.steps`."""

@@ -1,0 +1,122 @@
+"""Stripped ONNX files: smaller, laid out for small transfers, and bit-identical in what they compute."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from outrider_bundle.errors import DataError
+from outrider_converter import seeding
+from outrider_converter.formats import onnx as onnx_format
+from outrider_converter.recipe import QuantizeOptions, Recipe, read_recipe
+from outrider_converter.strip import onnx as stripper
+from outrider_converter.students import ds_cnn
+from tests.fakes.toy import write_toy
+
+SAMPLES = np.random.default_rng(0).normal(size=(24, 1, 12, 12)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    return read_recipe(write_toy(tmp_path_factory.mktemp("recipe")))
+
+
+@pytest.fixture(scope="module", params=["float32", "int8"])
+def source(request: pytest.FixtureRequest, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("source")
+    with seeding.seeded(0, "net"):
+        model = ds_cnn(1, 3, 8)
+    with torch.no_grad():
+        model.train()(torch.from_numpy(SAMPLES))
+    path = folder / "float32.onnx"
+    onnx_format.export(model, recipe, path)
+    if request.param == "int8":
+        path = folder / "int8.onnx"
+        onnx_format.quantize(folder / "float32.onnx", path, SAMPLES, "image", QuantizeOptions())
+    return path
+
+
+def strip(source: Path, folder: Path) -> tuple[Path, Path]:
+    graph, weights = folder / f"{source.stem}-graph", folder / f"{source.stem}-weights"
+    stripper.strip(source, graph, weights)
+    return graph, weights
+
+
+def outputs(model: bytes | str, folder: Path) -> NDArray[np.float32]:
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return np.stack([session.run(["scores"], {"image": row[None]})[0] for row in SAMPLES])
+
+
+def test_outputs_are_bit_identical_and_the_file_is_smaller(source: Path, tmp_path: Path) -> None:
+    graph, weights = strip(source, tmp_path)
+    before, after = outputs(str(source), tmp_path), outputs(graph.read_bytes(), tmp_path)
+    assert before.std() > 0
+    assert np.array_equal(before, after)
+    assert graph.stat().st_size + weights.stat().st_size < 0.8 * source.stat().st_size
+
+
+def test_weights_lie_in_name_order_aligned_and_int64_stays_in_the_graph(source: Path, tmp_path: Path) -> None:
+    graph, weights = strip(source, tmp_path)
+    tensors = list(onnx.load(graph, load_external_data=False).graph.initializer)
+    assert [t.name for t in tensors] == sorted(t.name for t in tensors)
+    end = 0
+    for tensor in tensors:
+        external = {e.key: e.value for e in tensor.external_data}
+        if tensor.data_type == TensorProto.INT64:
+            assert not external
+            continue
+        assert external["location"] == weights.name
+        assert int(external["offset"]) % 64 == 0
+        assert end <= int(external["offset"]) < end + 64
+        end = int(external["offset"]) + int(external["length"])
+    assert end == weights.stat().st_size
+    assert any(t.data_type == TensorProto.INT64 for t in tensors)
+
+
+def test_nothing_but_the_network_is_left(source: Path, tmp_path: Path) -> None:
+    model = onnx.load(strip(source, tmp_path)[0], load_external_data=False)
+    assert not model.metadata_props
+    assert not model.producer_name
+    assert not model.graph.value_info
+    assert not any(n.name or n.doc_string or n.metadata_props for n in model.graph.node)
+    inner = {name for n in model.graph.node for name in (*n.input, *n.output)} - {"image", "scores", ""}
+    assert max(map(len, inner)) <= 3
+    assert {o.domain for o in model.opset_import} <= {"", "com.microsoft"}
+
+
+def test_short_names_keep_their_order() -> None:
+    for count in (1, 36, 37, 1297):
+        names = stripper._shorts("w", count)
+        assert len(set(names)) == count
+        assert names == sorted(names)
+
+
+def test_quantization_is_u8s8_per_channel_with_seven_bits(source: Path) -> None:
+    model = onnx.load(source)
+    if source.stem == "float32":
+        assert not any(n.op_type == "QuantizeLinear" for n in model.graph.node)
+        return
+    values = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    kernels = [v for v in values.values() if v.dtype == np.int8 and v.ndim == 4]
+    assert kernels
+    assert max(int(np.abs(k).max()) for k in kernels) <= 64
+    scales = [values[n.input[1]] for n in model.graph.node if n.op_type == "DequantizeLinear"]
+    assert any(s.ndim == 1 and len(s) == 8 for s in scales)
+    points = [values[n.input[2]] for n in model.graph.node if n.op_type == "QuantizeLinear"]
+    assert {p.dtype for p in points} == {np.dtype(np.uint8)}
+
+
+def test_an_operator_without_export_is_said(recipe: Recipe, tmp_path: Path) -> None:
+    class Unsupported(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.linalg.eigvals(x[:, 0] + 1.0).real[:, :3]
+
+    with pytest.raises(DataError, match="cannot be exported to ONNX"):
+        onnx_format.export(Unsupported(), recipe, tmp_path / "x.onnx")
