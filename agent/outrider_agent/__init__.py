@@ -1,1 +1,1 @@
-"""outrider_agent."""
+"""The device side: source, engine, policy, actions, and a link that reports what they do."""

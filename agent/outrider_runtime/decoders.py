@@ -73,8 +73,8 @@ class ClassificationReader:
             scores *= self._quantization.scale
         index = int(scores.argmax())
         best = float(scores[index])
-        # One addition finds NaN and infinity anywhere: finite float32 scores cannot add up to either.
-        if not math.isfinite(float(scores.sum())):
+        # The largest is NaN if any is.
+        if not (math.isfinite(best) and math.isfinite(scores.min())):
             raise EngineError("The model answered NaN or infinity", "Prove the bundle: outrider prove FILE")
         if self._softmax:
             scores -= best

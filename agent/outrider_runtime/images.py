@@ -5,6 +5,7 @@ table of 256 entries per channel; the resize is most of what is left. Tables are
 and rounded once. OpenCV writes into memory of ours wherever it can (`dst=`).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -52,18 +53,19 @@ class ImageWriter:
         self._plan, self._channels, self._size = plan, channels, (width, height)
         self._planar = tensor.layout == "NCHW"
         tables = _tables(plan, tensor, channels)
+        self._same = bool((tables == tables[0]).all())
         self._plain = tensor.dtype == "uint8" and bool((tables == np.arange(256)).all())
         self._carrier = np.dtype(CARRIERS[tensor.dtype])
         self._dtype = np.dtype(tensor.dtype)
         self._tables = [row.reshape(1, 256).view(self._carrier) for row in tables]
-        self._pixel_table = np.ascontiguousarray(tables.T).reshape(1, 256, channels).view(self._carrier)
         self._out = Fit("input", (tensor,))
         self._canvas: dict[int, NDArray[np.uint8]] = {}
         self._laid: tuple[int, ...] = ()
         self._inner = np.empty((0, 0), np.uint8)
         self._gray = np.empty((height, width), np.uint8)
         self._color = np.empty((height, width, COLOR), np.uint8)
-        self._planes = [np.empty((height, width), np.uint8) for _ in range(COLOR)]
+        self._split = [np.empty((height, width), np.uint8) for _ in range(COLOR)]
+        self._looked_up = [np.empty((height, width), self._carrier) for _ in range(COLOR)]
 
     def write(self, frame: Array, out: Array) -> None:
         """Resize, convert and look up; see `Preprocessor.write`."""
@@ -79,9 +81,9 @@ class ImageWriter:
             if self._channels == 1:
                 self._write_gray(small, out)
             elif self._planar:
-                self._write_planes(small, out)
+                self._write_planes(small, out[0])
             else:
-                self._write_pixels(small, out)
+                self._write_pixels(small, out[0])
         except cv2.error as error:
             raise EngineError(f"OpenCV cannot preprocess a frame of {shape}: {error}") from error
 
@@ -119,21 +121,27 @@ class ImageWriter:
             frame = self._gray
         self._look_up(frame, self._tables[0], out.reshape(self._gray.shape))
 
-    def _write_planes(self, frame: Array, out: Array) -> None:
-        planes: list[Array] = [frame] * COLOR
+    def _write_planes(self, frame: Array, planes: Sequence[Array]) -> None:
+        """Look up each channel in a table of its own."""
+        sources: Sequence[Array] = [frame] * COLOR
         if frame.ndim == COLOR:
-            for written, plane in zip(cv2.split(frame, self._planes), self._planes, strict=True):
+            for written, plane in zip(cv2.split(frame, self._split), self._split, strict=True):
                 _keep(written, plane)
-            planes = self._planes if self._plan.color == "bgr" else self._planes[::-1]
-        for channel, plane in enumerate(planes):
-            self._look_up(plane, self._tables[channel], out[0, channel])
+            sources = self._split if self._plan.color == "bgr" else self._split[::-1]
+        for source, table, plane in zip(sources, self._tables, planes, strict=True):
+            self._look_up(source, table, plane)
 
     def _write_pixels(self, frame: Array, out: Array) -> None:
+        if not self._same:
+            # Faster than OpenCV's lookup of three tables at once: 54 us and not 95 for 224x224 int8.
+            self._write_planes(frame, self._looked_up)
+            _keep(cv2.merge(self._looked_up, dst=out), out)
+            return
         if frame.ndim == GRAY or self._plan.color == "rgb":
             code = cv2.COLOR_GRAY2BGR if frame.ndim == GRAY else cv2.COLOR_BGR2RGB
             _keep(cv2.cvtColor(frame, code, dst=self._color), self._color)
             frame = self._color
-        self._look_up(frame, self._pixel_table, out[0])
+        self._look_up(frame, self._tables[0], out)
 
     def _look_up(self, pixels: Array, table: Array, out: Array) -> None:
         if self._plain:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from outrider_converter.progress import NullReporter, Task
 from outrider_converter.tensors import Normalizer
 
-CHUNK = 500
-"""Samples a forward pass: large enough to fill the cores, small enough for the cache."""
+CHUNK = 100
+"""Samples a forward pass: enough to fill the cores; beyond, memory is mapped anew for each pass."""
 
 
 class Cost(Struct, frozen=True, kw_only=True):

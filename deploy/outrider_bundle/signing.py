@@ -107,6 +107,8 @@ def verify(header: bytes, signature: bytes, public_keys: Sequence[Ed25519PublicK
         raw = base64.b64decode(claim.sig, validate=True)
     except (msgspec.MsgspecError, binascii.Error, ValueError, RecursionError) as error:
         raise SignatureError(f"This is not a signature: {error}", _RESIGN) from error
+    if base64.b64encode(raw).decode() != claim.sig:
+        raise SignatureError("This is not a signature: its base64 is loose", _RESIGN)
     for key in public_keys:
         if keyid(key) == claim.keyid:
             with contextlib.suppress(InvalidSignature):

@@ -1,1 +1,1 @@
-"""outrider_fleet."""
+"""The operator's side: brokers, fleets and the demo."""

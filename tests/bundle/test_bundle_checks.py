@@ -5,11 +5,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.fakes.bundles import described_manifest
 
 from outrider_bundle.container import decode_manifest, encode_manifest
 from outrider_bundle.errors import BundleError
 from outrider_bundle.manifest import Evidence, VariantEvidence
+from tests.fakes.bundles import described_manifest
 
 Data = dict[str, Any]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.fakes.bundles import BLOBS, LABELS, described_manifest, tiny_manifest, write_tiny
 
 from outrider_bundle import dispatch
 from outrider_bundle.container import Bundle, decode_manifest
 from outrider_bundle.writer import write_bundle
+from tests.fakes.bundles import BLOBS, LABELS, described_manifest, tiny_manifest, write_tiny
 
 
 @pytest.fixture(autouse=True)

@@ -6,11 +6,11 @@ import struct
 from pathlib import Path
 
 import pytest
-from tests.fakes.bundles import BLOBS, assemble, described_manifest, header_bytes, write_tiny
 
 from outrider_bundle.container import MAGIC, Bundle, decode_manifest, encode_manifest, split_header
 from outrider_bundle.errors import BundleError
 from outrider_bundle.manifest import Manifest
+from tests.fakes.bundles import BLOBS, assemble, described_manifest, header_bytes, write_tiny
 
 
 @pytest.fixture

@@ -262,6 +262,21 @@ def test_a_reader_that_leaves_is_no_error(plugged: Path) -> None:
         assert process.wait(timeout=30) == 141
 
 
+def test_a_reader_that_never_was_is_no_error() -> None:
+    """Little output stays in the buffer until the end: then too, nothing is said."""
+    read, write = os.pipe()
+    os.close(read)
+    argv = [sys.executable, "-c", CALL, "--version"]
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    try:
+        done = subprocess.run(
+            argv, stdout=write, stderr=subprocess.PIPE, text=True, check=False, timeout=30, env=env
+        )
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_the_dispatcher_imports_neither_typer_nor_rich_nor_what_it_lists() -> None:
     program = (
         "import sys; from outrider_bundle.dispatch import main; main(['--help']); main(['--version']); "

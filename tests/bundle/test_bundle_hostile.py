@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,10 +14,10 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.fakes.bundles import BLOBS, assemble, changed, described_manifest, header_bytes
 
 from outrider_bundle.container import MAGIC, MAX_MANIFEST_BYTES, Bundle, decode_manifest, encode_manifest
 from outrider_bundle.errors import BundleError
+from tests.fakes.bundles import BLOBS, assemble, changed, described_manifest, header_bytes
 
 SOUND = assemble(encode_manifest(described_manifest()))
 HEADER = len(header_bytes())
@@ -157,6 +157,55 @@ def test_a_declared_header_length_is_not_believed(length: int) -> None:
 )
 def test_a_declared_size_allocates_nothing(change: object) -> None:
     refuse(changed(change))  # type: ignore[arg-type]
+
+
+def test_a_long_header_is_not_read_though_the_file_has_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.orb"
+    path.write_bytes(MAGIC + (1 << 28).to_bytes(4, "little"))
+    os.truncate(path, 1 << 29)
+    with pytest.raises(BundleError, match="declares a manifest of 268435456 bytes"), bounded():
+        Bundle.open(path)
+
+
+def test_a_file_cut_inside_its_header_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "x.orb"
+    path.write_bytes(SOUND[: HEADER - 1])
+    with pytest.raises(BundleError, match=f"ends inside its header, after {HEADER - 1} bytes"):
+        Bundle.open(path)
+
+
+def loosen(text: str) -> str:
+    """Return other base64 for the same bytes: a digest of 32 leaves two bits of the last letter unused."""
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    return text[:-2] + letters[letters.index(text[-2]) + 1] + "="
+
+
+LISTS: dict[str, Callable[[str], str]] = {
+    "empty": lambda _: "",
+    "short": lambda text: text[4:],
+    "long": lambda text: "AAAA" + text,
+    "no padding": lambda text: text.rstrip("="),
+    "space": lambda text: text + "\n",
+    "letters": lambda text: "-_" + text[2:],
+    "unicode": lambda text: "\u00e4" + text[1:],
+    "loose": loosen,
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_block_list_of_another_form_is_refused_on_opening(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.orb"
+    path.write_bytes(
+        changed(lambda data: data["blobs"][0].update(blocks=LISTS[name](data["blobs"][0]["blocks"])))
+    )
+    with pytest.raises(BundleError, match="The block list of blob 'golden'"):
+        Bundle.open(path)
+
+
+@pytest.mark.parametrize("field", ["sha256", "blocks"])
+def test_both_digests_of_a_blob_are_compared(field: str) -> None:
+    other = {"sha256": "0" * 64, "blocks": "A" * 43 + "="}
+    assert "Blob 'golden' is" in refuse(changed(lambda data: data["blobs"][0].update({field: other[field]})))
 
 
 def test_a_huge_sparse_file_is_refused_in_bounded_memory(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Signatures: whose, over what."""
 
+import errno
 import json
 import os
 import stat
@@ -10,11 +11,11 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.fakes.bundles import write_tiny
 
 from outrider_bundle import signing
 from outrider_bundle.container import Bundle
 from outrider_bundle.errors import BundleError, OutriderError, SignatureError, UsageError
+from tests.fakes.bundles import write_tiny
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,16 @@ def test_what_is_no_signature_is_refused(signed: Path, raw: bytes) -> None:
         signing.verify(b"header", raw, [signing.public_key(signed / "mine.pub")])
 
 
+def test_a_signature_has_one_form_only(signed: Path) -> None:
+    """Base64 of 64 bytes leaves four bits of its last letter unused; they must be zero."""
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    claim = json.loads((signed / "a.orb.sig").read_bytes())
+    claim["sig"] = claim["sig"][:85] + letters[letters.index(claim["sig"][85]) + 1] + "=="
+    key = signing.public_key(signed / "mine.pub")
+    with Bundle.open(signed / "a.orb") as bundle, pytest.raises(SignatureError, match="loose"):
+        signing.verify(bundle.header, json.dumps(claim).encode(), [key])
+
+
 def test_a_bundle_without_signature_is_not_signed(tmp_path: Path, signed: Path) -> None:
     write_tiny(tmp_path / "a.orb")
     with Bundle.open(tmp_path / "a.orb") as bundle:
@@ -98,6 +109,21 @@ def test_a_damaged_bundle_is_not_signed(tmp_path: Path, signed: Path) -> None:
     with pytest.raises(BundleError, match="damaged"):
         signing.sign(tmp_path / "a.orb", signed / "mine")
     assert not (tmp_path / "a.orb.sig").exists()
+
+
+def test_a_signature_on_a_full_disk_leaves_the_old_one(
+    tmp_path: Path, signed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write_tiny(tmp_path / "a.orb")
+    (tmp_path / "a.orb.sig").write_text("old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutriderError, match=r"a\.orb\.sig cannot be written: No space left"):
+        signing.sign(tmp_path / "a.orb", signed / "mine")
+    assert {one.name for one in tmp_path.iterdir()} == {"a.orb", "a.orb.sig"}
+    assert (tmp_path / "a.orb.sig").read_text() == "old"
 
 
 def test_a_key_is_never_overwritten(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.fakes.bundles import BLOBS, header_bytes, write_tiny
 
 from outrider_bundle.container import Bundle
 from outrider_bundle.errors import BundleError, OutriderError
 from outrider_bundle.slot import HEADER, Slot, unpack
+from tests.fakes.bundles import BLOBS, header_bytes, write_tiny
 
 INT8 = {"golden", "int8-expected", "int8-graph", "int8-weights"}
 FLOAT = {"golden", "float-expected", "float-model"}
@@ -98,15 +98,15 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", ["int8-weights", "golden", HEADER])
+@pytest.mark.parametrize("name", ["int8-weights", "float-model", "golden", HEADER])
 def test_damage_is_noticed_on_opening_and_repaired_by_unpacking(
     path: Path, slots: Path, name: str, damage: str
 ) -> None:
-    place = put(path, slots, "null-int8")
+    place = put(path, slots, "null-int8", "null-float32")
     DAMAGES[damage](place / name)
     with pytest.raises(BundleError):
         Slot.open(place)
-    put(path, slots, "null-int8")
+    put(path, slots, "null-int8", "null-float32")
     assert Slot.open(place).read("golden") == BLOBS["golden"]
     assert (place / name).read_bytes() == (BLOBS | {HEADER: header_bytes()})[name]
 

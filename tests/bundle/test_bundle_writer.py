@@ -12,11 +12,11 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.fakes.bundles import BLOBS, described_manifest, tiny_manifest, write_tiny
 
 from outrider_bundle.container import Bundle
 from outrider_bundle.errors import BundleError, OutriderError
 from outrider_bundle.writer import layout, write_bundle
+from tests.fakes.bundles import BLOBS, described_manifest, tiny_manifest, write_tiny
 
 ROOMY = {"golden", "int8-expected", "float-expected"}
 """Blobs whose length the manifest fixes; all others may have any."""

@@ -1,6 +1,10 @@
 """What every runtime does alike. A third party's runtime is picked up by its entry point; it tells how
 to try it with a function `(folder) -> (files, options)` of the same name in the group `outrider.samples`."""
 
+import gc
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -11,15 +15,16 @@ from outrider_bundle import plugins
 from outrider_bundle.errors import EngineError
 from outrider_bundle.manifest import Scalar
 from outrider_runtime.loading import GROUP, runtime
-from outrider_runtime.session import Array, Placement, Session, empty
+from outrider_runtime.session import Array, Placement, Runtime, Session, empty
 from tests.fakes.models import null_files, onnx_files, tflite_files
 
 Sample = tuple[Mapping[str, Path], Mapping[str, Scalar]]
 OURS: dict[str, Callable[[Path], Sample]] = {"null": null_files, "onnx": onnx_files, "tflite": tflite_files}
+SAMPLES = "outrider.samples"
 
 
 def sample(name: str, folder: Path) -> Sample:
-    make = OURS.get(name) or plugins.load("outrider.samples", name)
+    make = OURS.get(name) or plugins.load(SAMPLES, name)
     assert callable(make)
     files, options = make(folder)
     return files, options
@@ -42,15 +47,19 @@ def arrays(session: Session, seed: int) -> list[Array]:
     made = []
     for tensor in session.inputs:
         array = empty(tensor)
-        values = (
-            random.random(tensor.shape) if array.dtype.kind == "f" else random.integers(0, 100, tensor.shape)
-        )
-        array[...] = values
+        floating = array.dtype.kind == "f"
+        array[...] = random.random(tensor.shape) if floating else random.integers(0, 100, tensor.shape)
         made.append(array)
     return made
 
 
-def test_it_is_a_session(session: Session) -> None:
+def outputs(session: Session) -> list[Array]:
+    return [empty(tensor) for tensor in session.outputs]
+
+
+def test_it_is_a_runtime_that_makes_sessions(name: str, session: Session) -> None:
+    assert isinstance(runtime(name), Runtime)
+    assert isinstance(runtime(name).exclusive, bool)
     assert isinstance(session, Session)
     assert session.inputs
     assert session.outputs
@@ -62,12 +71,23 @@ def test_fresh_outputs_have_shape_and_dtype_and_belong_to_the_caller(session: Se
     second = session.run(arrays(session, 2))
     for tensor, array, copy, other in zip(session.outputs, first, kept, second, strict=True):
         assert (array.shape, array.dtype.name) == (tensor.shape, tensor.dtype)
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
         assert not np.shares_memory(array, other)
         np.testing.assert_array_equal(array, copy)
 
 
+def test_fresh_outputs_outlive_the_session(session: Session) -> None:
+    fresh = session.run(arrays(session, 1))
+    kept = [array.copy() for array in fresh]
+    session.close()
+    gc.collect()
+    for array, copy in zip(fresh, kept, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
 def test_out_is_written_and_returned(session: Session) -> None:
-    inputs, out = arrays(session, 1), [empty(tensor) for tensor in session.outputs]
+    inputs, out = arrays(session, 1), outputs(session)
     for array in out:
         array.fill(77)
     returned = session.run(inputs, out)
@@ -77,8 +97,21 @@ def test_out_is_written_and_returned(session: Session) -> None:
         np.testing.assert_array_equal(mine, ideal)
 
 
+def test_inputs_are_left_alone_and_may_be_read_only(session: Session) -> None:
+    inputs = arrays(session, 1)
+    kept = [array.copy() for array in inputs]
+    wanted = session.run(inputs)[0].copy()
+    for array in inputs:
+        array.flags.writeable = False
+    out = outputs(session)
+    session.run(inputs, out)
+    np.testing.assert_array_equal(out[0], wanted)
+    for array, copy in zip(inputs, kept, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
 def test_the_same_arrays_with_new_contents_give_new_answers(session: Session) -> None:
-    inputs, out = arrays(session, 1), [empty(tensor) for tensor in session.outputs]
+    inputs, out = arrays(session, 1), outputs(session)
     answers = []
     for seed in range(8):
         for array, values in zip(inputs, arrays(session, seed), strict=True):
@@ -90,37 +123,67 @@ def test_the_same_arrays_with_new_contents_give_new_answers(session: Session) ->
 
 
 def test_many_different_arrays_are_never_confused(session: Session) -> None:
-    wanted = [session.run(arrays(session, seed))[0] for seed in range(4)]
-    for round_ in range(40):
-        seed = round_ % 4
-        np.testing.assert_array_equal(session.run(arrays(session, seed))[0], wanted[seed])
+    """Arrays that die leave their address and their id to others: what was kept of them must not count."""
+    wanted = [session.run(arrays(session, seed))[0].copy() for seed in range(4)]
+    kept = [(arrays(session, seed), outputs(session)) for seed in range(4)]
+    for turn in range(60):
+        seed = turn % 4
+        inputs, out = kept[seed] if turn % 3 else (arrays(session, seed), outputs(session))
+        out[0].fill(0)
+        session.run(inputs, out)
+        np.testing.assert_array_equal(out[0], wanted[seed])
 
 
-@pytest.mark.parametrize("fault", ["shape", "dtype", "strides", "number"])
+@pytest.mark.parametrize("fault", ["shape", "dtype", "strides", "number", "none"])
 def test_an_array_that_does_not_fit_is_refused(session: Session, fault: str) -> None:
-    inputs = arrays(session, 1)
-    wide = np.zeros((*inputs[0].shape[:-1], inputs[0].shape[-1] * 2), inputs[0].dtype)
-    inputs = {
+    right = arrays(session, 1)
+    wide = np.zeros((*right[0].shape[:-1], right[0].shape[-1] * 2), right[0].dtype)
+    wrong = {
         "shape": [wide],
-        "dtype": [inputs[0].astype(np.complex64)],
+        "dtype": [right[0].astype(np.complex64)],
         "strides": [wide[..., ::2]],
-        "number": [*inputs, inputs[0]],
+        "number": [*right, right[0]],
+        "none": [],
     }[fault]
     with pytest.raises(EngineError):
-        session.run(inputs)
-    session.run(arrays(session, 1))
+        session.run([*wrong, *right[1:]] if wrong else [])
+    session.run(right)
 
 
-def test_an_output_that_does_not_fit_is_refused(session: Session) -> None:
-    with pytest.raises(EngineError, match="output"):
-        session.run(arrays(session, 1), [np.zeros((1, 999), np.float32) for _ in session.outputs])
+@pytest.mark.parametrize("fault", ["shape", "dtype", "number", "none", "read-only"])
+def test_an_output_that_does_not_fit_is_refused(session: Session, fault: str) -> None:
+    inputs, right = arrays(session, 1), outputs(session)
+    fixed = np.zeros_like(right[0])
+    fixed.flags.writeable = False
+    wrong = {
+        "shape": np.zeros((1, 999), right[0].dtype),
+        "dtype": right[0].astype(np.complex64),
+        "read-only": fixed,
+    }
+    out = {"number": [*right, right[0]], "none": []}.get(fault)
+    with pytest.raises(EngineError):
+        session.run(inputs, [wrong[fault], *right[1:]] if out is None else out)
+    session.run(inputs, right)
+
+
+def test_inputs_cannot_pass_as_outputs(session: Session) -> None:
+    inputs, out = arrays(session, 1), outputs(session)
+    session.run(inputs, out)
+    with pytest.raises(EngineError):
+        session.run([*inputs, *out], [])
+    with pytest.raises(EngineError):
+        session.run([], [*inputs, *out])
 
 
 def test_close_is_final_and_idempotent(session: Session) -> None:
+    inputs, out = arrays(session, 1), outputs(session)
+    session.run(inputs, out)
     session.close()
     session.close()
     with pytest.raises(EngineError, match="closed"):
-        session.run(arrays(session, 1))
+        session.run(inputs, out)
+    with pytest.raises(EngineError, match="closed"):
+        session.run(inputs)
 
 
 def test_placement_names_a_device(session: Session) -> None:
@@ -129,13 +192,17 @@ def test_placement_names_a_device(session: Session) -> None:
     assert placement.device
     assert placement.backend
     assert placement.threads >= 1
+    assert all(count > 0 for count in placement.nodes.values())
+    assert not placement.nodes or placement.backend in placement.nodes
 
 
 def test_two_loads_agree(name: str, tmp_path: Path) -> None:
     files, options = sample(name, tmp_path)
     one, other = runtime(name).load(files, options), runtime(name).load(files, options)
     try:
-        np.testing.assert_array_equal(one.run(arrays(one, 3))[0], other.run(arrays(other, 3))[0])
+        assert (one.inputs, one.outputs) == (other.inputs, other.outputs)
+        for seed in range(3):
+            np.testing.assert_array_equal(one.run(arrays(one, seed))[0], other.run(arrays(other, seed))[0])
     finally:
         one.close()
         other.close()
@@ -143,40 +210,120 @@ def test_two_loads_agree(name: str, tmp_path: Path) -> None:
 
 def test_an_unknown_option_is_refused_with_its_neighbour(name: str, tmp_path: Path) -> None:
     files, options = sample(name, tmp_path)
-    with pytest.raises(EngineError, match="thread"):
+    with pytest.raises(EngineError, match="'threads'"):
         runtime(name).load(files, {**options, "thread": 2})
 
 
-def test_an_option_of_the_wrong_type_is_refused(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", ["two", True, 1.5, 0, -1])
+def test_an_option_of_the_wrong_type_or_range_is_refused(name: str, tmp_path: Path, value: Scalar) -> None:
     files, options = sample(name, tmp_path)
     with pytest.raises(EngineError, match="threads"):
-        runtime(name).load(files, {**options, "threads": "two"})
+        runtime(name).load(files, {**options, "threads": value})
 
 
 def test_a_missing_file_is_one_error(name: str, tmp_path: Path) -> None:
     files, options = sample(name, tmp_path)
-    with pytest.raises(EngineError):
-        runtime(name).load(dict.fromkeys(files, tmp_path / "nowhere" / "x"), options)
+    for role in files:
+        missing = {**files, role: tmp_path / "nowhere"}
+        if name == "onnx" and role == "weights":
+            files["weights"].unlink()  # the graph names it, so its own folder is what counts
+        with pytest.raises(EngineError):
+            runtime(name).load(missing, options)
 
 
-@pytest.mark.parametrize("keep", [0, 4, 100])
-def test_a_broken_file_is_one_error(name: str, tmp_path: Path, keep: int) -> None:
+def broken(content: bytes) -> list[bytes]:
+    half = len(content) // 2
+    return [b"", content[:4], content[:100], content[:half], b"garbage " * 200, bytes(len(content))]
+
+
+@pytest.mark.parametrize("kind", range(6))
+def test_a_broken_file_is_one_error(name: str, tmp_path: Path, kind: int) -> None:
     if name == "null":
         pytest.skip("the null runtime reads no file")
-    files, options = sample(name, tmp_path)
-    broken = {role: tmp_path / f"broken-{role}" for role in files}
-    for role, path in broken.items():
-        path.write_bytes(files[role].read_bytes()[:keep])
-    with pytest.raises(EngineError):
-        runtime(name).load(broken, options)
+    (tmp_path / "sound").mkdir()
+    files, options = sample(name, tmp_path / "sound")
+    main = next(iter(files))
+    for role, path in files.items():
+        bad = broken(path.read_bytes())[kind] if role == main else path.read_bytes()
+        (tmp_path / path.name).write_bytes(bad)
+    with pytest.raises(EngineError) as raised:
+        runtime(name).load({role: tmp_path / path.name for role, path in files.items()}, options)
+    assert "\n" not in str(raised.value)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_twenty_loads_leave_no_descriptor_open(name: str, tmp_path: Path) -> None:
     files, options = sample(name, tmp_path)
     runtime(name).load(files, options).close()
-    before = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    before = descriptors()
     for _ in range(20):
         session = runtime(name).load(files, options)
-        session.run(arrays(session, 1))
+        session.run(arrays(session, 1), outputs(session))
         session.close()
-    assert sum(1 for _ in Path("/proc/self/fd").iterdir()) <= before
+    assert descriptors() <= before
+
+
+THIRD_PARTY = """
+from pathlib import Path
+
+import numpy as np
+
+from outrider_bundle.manifest import Tensor
+from outrider_runtime import options as opts
+from outrider_runtime.checked import CheckedSession
+from outrider_runtime.session import Placement
+
+
+class ParrotRuntime:
+    exclusive = False
+
+    def load(self, files, options):
+        opts.threads("parrot", opts.known("parrot", options, {"threads": 1}))
+        return ParrotSession(files["model"])
+
+
+class ParrotSession(CheckedSession):
+    def __init__(self, path):
+        x = Tensor(name="x", shape=(1, 4), dtype="float32")
+        super().__init__([x], [x])
+
+    def _infer(self, inputs, out):
+        out = out or self._allocate()
+        np.copyto(out[0], inputs[0])
+        return out
+
+    def placement(self):
+        return Placement(device="perch", backend="beak")
+
+
+def sample(folder):
+    (folder / "parrot").write_bytes(b"POLLY")
+    return {"model": folder / "parrot"}, {}
+"""
+POINTS = """
+[outrider.runtimes]
+parrot = parrot:ParrotRuntime
+[outrider.samples]
+parrot = parrot:sample
+"""
+
+
+def test_a_third_party_is_picked_up_and_its_faults_are_found(tmp_path: Path) -> None:
+    """It takes any file, whether missing or broken, so that those tests fail and no others."""
+    (tmp_path / "parrot.py").write_text(THIRD_PARTY)
+    info = tmp_path / "parrot-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: parrot\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(POINTS)
+    root = Path(__file__).parents[2]
+    suite = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "parrot", str(__file__)]
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        suite, cwd=root, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
+    )
+    failed = {line.split("::")[1].split("[")[0] for line in done.stdout.splitlines() if "FAILED" in line}
+    assert failed == {"test_a_missing_file_is_one_error", "test_a_broken_file_is_one_error"}, done.stdout
+    assert " passed" in done.stdout.splitlines()[-1]

@@ -35,7 +35,7 @@ class Listener:
 
     def __init__(self, port: int, name: str = "listener", filters: Sequence[str] = ("outrider/#",)) -> None:
         """Prepare the client."""
-        self._port, self._filters = port, filters
+        self.port, self._filters = port, filters
         self._subscribed = threading.Event()
         self.heard: list[Heard] = []
         self._client = Client(
@@ -50,7 +50,7 @@ class Listener:
         """Connect and wait for the subscription."""
         properties = Properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = 600
-        self._client.connect("127.0.0.1", self._port, clean_start=False, properties=properties)
+        self._client.connect("127.0.0.1", self.port, clean_start=False, properties=properties)
         self._client.loop_start()
         assert self._subscribed.wait(10)
         return self

@@ -1,13 +1,12 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from outrider_bundle import plugins
 from outrider_bundle.errors import EngineError, UsageError
-from outrider_bundle.manifest import Quantization, Scalar
+from outrider_bundle.manifest import File, Quantization, Tensor, Variant
 from outrider_runtime.loading import load_variant, runtime
-from tests.fakes.models import dynamic_onnx, onnx_files
 from tests.fakes.provable import describe
 
 
@@ -40,33 +39,56 @@ def test_an_unknown_runtime_lists_the_installed_ones() -> None:
         runtime("onyx")
 
 
-def test_a_dynamic_shape_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="dynamic"):
-        runtime("onnx").load({"graph": dynamic_onnx(tmp_path)}, {})
+class Broken:
+    """A third party's runtime that keeps to nothing."""
+
+    exclusive = False
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+        self.closed = False
+        self.inputs = self.outputs = (Tensor(name="x", shape=(1, 4), dtype="float32"),)
+
+    def load(self, files: object, options: object) -> "Broken":
+        del files, options
+        if self.fault == "load":
+            raise RuntimeError("segment\nviolated")
+        return self
+
+    def close(self) -> None:
+        self.closed = True
 
 
-@pytest.mark.parametrize(
-    "options", [{"providers": "CUDAExecutionProvider"}, {"providers": ""}, {"threads": 0}]
-)
-def test_a_provider_that_is_not_there_is_an_error_and_no_fallback(
-    tmp_path: Path, options: dict[str, Scalar]
-) -> None:
-    files, _ = onnx_files(tmp_path)
-    with pytest.raises(EngineError, match=r"provider|threads"):
-        runtime("onnx").load(files, options)
+def test_what_a_third_party_raises_becomes_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "load", lambda *_: Broken("load"))
+    tensors = Broken("").inputs
+    variant = Variant(
+        id="x",
+        runtime="broken",
+        precision="float32",
+        rank=0,
+        files=(File(role="model", blob="x"),),
+        inputs=tensors,
+        outputs=tensors,
+    )
+    with pytest.raises(EngineError, match="runtime broken failed to load"):
+        load_variant(variant, {})
 
 
-def test_external_weights_are_read_from_beside_the_graph(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "slot").mkdir()
-    files, _ = onnx_files(tmp_path / "slot")
-    monkeypatch.chdir(tmp_path)
-    session = runtime("onnx").load(files, {})
-    ones = np.ones((1, 1, 8, 8), np.float32)
-    weights = np.frombuffer(files["weights"].read_bytes(), np.float32).reshape(64, 3)
-    np.testing.assert_allclose(session.run([ones])[0][0], weights.sum(0), rtol=1e-5)
-    session.close()
-    files["weights"].unlink()
-    with pytest.raises(EngineError):
-        runtime("onnx").load(files, {})
+def test_a_session_that_is_refused_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    variant, files = describe("tiny", "onnx", "float32", 0, tmp_path)
+    plugin = Broken("")
+    monkeypatch.setattr(plugins, "load", lambda *_: plugin)
+    with pytest.raises(EngineError, match=r"'x' float32 \(1, 4\), the manifest's is 'image'"):
+        load_variant(variant, files)
+    assert plugin.closed
+    plugin.inputs = ()
+    with pytest.raises(EngineError, match="0 inputs and the manifest 1"):
+        load_variant(variant, files)
+
+
+@pytest.mark.parametrize("thing", [object(), "text", print])
+def test_what_is_no_runtime_is_refused(thing: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "load", lambda *_: thing)
+    with pytest.raises(EngineError, match="not a runtime"):
+        runtime("thing")

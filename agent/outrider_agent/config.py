@@ -1,0 +1,235 @@
+"""The agent's configuration: one TOML file, frozen structs, every fault at once.
+
+Tables of plug-ins are open here (`kind` and whatever else) and judged by the plug-in's own `Options`
+in `parts.py`, in the same pass. Relative paths count from the working directory.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from msgspec import Meta, Struct
+
+from outrider_agent.events import AGENT
+from outrider_agent.parts import ACTIONS, POLICIES, SOURCES, Part, find
+from outrider_bundle import settings
+from outrider_bundle.errors import UsageError
+from outrider_bundle.manifest import Identifier, Scalar
+
+PORTS = {"mqtt": 1883, "mqtts": 8883}
+
+Seconds = Annotated[float, Meta(gt=0.0, le=86_400.0)]
+Rest = dict[str, Any]
+
+
+class Device(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who this is. A bundle must be made for `app`, and for `hardware` or for any."""
+
+    id: Identifier
+    fleet: Identifier
+    app: Identifier
+    hardware: Identifier
+    state_dir: Path
+
+
+class Trust(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whose bundles may run: public keys; `allow_unsigned` also lets those run that have no signature."""
+
+    keys: tuple[Path, ...] = ()
+    allow_unsigned: bool = False
+
+
+class Link(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The broker and how to talk to it.
+
+    Args:
+        url: `mqtt://host:port` or `mqtts://host:port`.
+        telemetry_interval_s: one message with all metrics per interval.
+        keepalive_s: after one and a half of it the broker takes a silent device for gone.
+        username: where the broker asks for one; by convention the device's id.
+        password_file: holds the password in its first line.
+        ca: PEM file of the authorities to trust; left out for the system's.
+        cert: PEM file of this device's certificate.
+        key: PEM file of its key.
+        session_expiry_s: how long the broker keeps what waits for this device.
+        receive_maximum: how many messages it may send us before we answer.
+        will_delay_s: how long it waits for us to return before it tells others.
+        retry_s: the longest wait between two tries to connect.
+        drain_s: at the end, how long to wait for acknowledgements.
+        queue_messages: how many messages are kept while there is no connection.
+        queue_bytes: the same in bytes.
+    """
+
+    url: str
+    telemetry_interval_s: Seconds = 10.0
+    keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
+    username: str | None = None
+    password_file: Path | None = None
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    session_expiry_s: Annotated[int, Meta(ge=0, le=(1 << 32) - 2)] = 3600
+    receive_maximum: Annotated[int, Meta(ge=1, le=65_535)] = 32
+    will_delay_s: Annotated[int, Meta(ge=0, le=3600)] = 5
+    retry_s: Seconds = 30.0
+    drain_s: Annotated[float, Meta(ge=0.0, le=600.0)] = 5.0
+    queue_messages: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
+    queue_bytes: Annotated[int, Meta(ge=1024, le=1 << 34)] = 8 << 20
+
+    def __post_init__(self) -> None:
+        """Refuse a url that names no broker, and half a certificate."""
+        parts = urlsplit(self.url)
+        port = parts.port  # raises ValueError where it is no number
+        if parts.scheme not in PORTS or not parts.hostname or port == 0 or parts.path.strip("/"):
+            raise ValueError("url must be like mqtt://host:1883 or mqtts://host:8883")
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key belong together")
+        if (self.ca or self.cert) and parts.scheme != "mqtts":
+            raise ValueError("ca, cert and key need a url that begins with mqtts://")
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return urlsplit(self.url).scheme == "mqtts"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        parts = urlsplit(self.url)
+        return parts.hostname or "", parts.port or PORTS[parts.scheme]
+
+
+class Engine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the model is run.
+
+    Args:
+        isolation: `inline` keeps it in this process.
+        deadline_ms: an answer that comes later is not decided on.
+        threads: of one inference, where the runtime has a choice; left out for the runtime's own.
+        variant: run this one and no other; left out for the best that proves itself.
+        options: by runtime, what to pass to it, for example `options.onnx.threads`.
+    """
+
+    isolation: Literal["inline"] = "inline"
+    deadline_ms: Annotated[float, Meta(gt=0.0, le=3.6e6)] = 1000.0
+    threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
+    variant: Identifier | None = None
+    options: dict[Identifier, dict[str, Scalar]] = {}
+
+
+class PipelineTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[pipelines]]` as it is written.
+
+    Args:
+        id: its name in topics and events.
+        bundle: path of the `.orb` file.
+        source: where frames come from: `kind` and the plug-in's options.
+        policy: what is decided: the same.
+        actions: what is done: the same.
+        engine: how the model is run.
+        idle_s: a wait for a frame that takes longer counts as no input.
+        stale_s: when the last perception is older, actions go to their safe state.
+    """
+
+    id: Identifier
+    bundle: Path
+    source: Rest
+    policy: Rest
+    actions: Annotated[tuple[Rest, ...], Meta(max_length=64)] = ()
+    engine: Engine = Engine()
+    idle_s: Seconds = 1.0
+    stale_s: Seconds = 5.0
+
+
+class Document(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file as it is written; see `Config`."""
+
+    device: Device
+    trust: Trust = Trust()
+    link: Link | None = None
+    pipelines: Annotated[tuple[PipelineTable, ...], Meta(min_length=1, max_length=64)]
+
+
+class Pipeline(Struct, frozen=True, kw_only=True):
+    """One way from a source to actions: its table with the plug-ins found."""
+
+    table: PipelineTable
+    source: Part
+    policy: Part
+    actions: tuple[Part, ...]
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """All of it, checked."""
+
+    device: Device
+    trust: Trust
+    link: Link | None
+    pipelines: tuple[Pipeline, ...]
+
+
+def read(path: Path) -> Config:
+    """Read and check the configuration at `path`.
+
+    Raises:
+        UsageError: it is missing, no TOML, or has faults; the message lists them all.
+        MissingExtraError: a plug-in's library is not installed.
+    """
+    table = settings.table(path, UsageError)
+    document, faults = settings.convert(table, Document, "")
+    found = [_find(written, f"pipelines[{at}]") for at, written in enumerate(_tables(table))]
+    faults += [fault for _, more in found for fault in more]
+    if document is not None:
+        faults += _contradictions(document, [parts for parts, _ in found])
+    if document is None or faults:
+        raise UsageError(settings.summary(str(path), faults))
+    pipelines = tuple(
+        Pipeline(table=written, source=parts[0], policy=parts[1], actions=tuple(parts[2:]))
+        for written, (parts, _) in zip(document.pipelines, found, strict=True)
+    )
+    return Config(device=document.device, trust=document.trust, link=document.link, pipelines=pipelines)
+
+
+def _tables(table: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the tables of pipelines as far as there are any; what else stands there is a fault elsewhere."""
+    written = table.get("pipelines")
+    return [one for one in written if isinstance(one, dict)] if isinstance(written, list) else []
+
+
+def _find(written: dict[str, Any], where: str) -> tuple[list[Part], list[str]]:
+    """Return source, policy and actions of one pipeline, and what is wrong with them."""
+    actions = written.get("actions")
+    several = actions if isinstance(actions, list) else []
+    wanted = [
+        (SOURCES, written.get("source"), f"{where}.source"),
+        (POLICIES, written.get("policy"), f"{where}.policy"),
+        *((ACTIONS, one, f"{where}.actions[{at}]") for at, one in enumerate(several)),
+    ]
+    parts: list[Part] = []
+    faults: list[str] = []
+    for group, table, place in wanted:
+        part, more = find(group, table, place)
+        parts += [part] if part else []
+        faults += more
+    return parts, faults
+
+
+def _contradictions(document: Document, parts: list[list[Part]]) -> list[str]:
+    """Return what is wrong although every value by itself is right."""
+    faults: list[str] = []
+    names = [pipeline.id for pipeline in document.pipelines]
+    for at, name in enumerate(names):
+        if name in names[:at]:
+            faults.append(f"pipelines[{at}].id: there is another pipeline '{name}'")
+        if name == AGENT:
+            faults.append(f"pipelines[{at}].id: '{AGENT}' stands for the agent itself; choose another")
+    if document.link is None:
+        faults += [
+            f"pipelines[{at}]: '{part.kind}' needs a broker; add a [link] table with its url"
+            for at, several in enumerate(parts)
+            for part in several
+            if part.needs_link
+        ]
+    if not document.trust.keys and not document.trust.allow_unsigned:
+        faults.append("trust.keys: name a public key of who signs bundles, or set allow_unsigned = true")
+    return faults

@@ -1,0 +1,60 @@
+"""The thread that reads a source into a mailbox."""
+
+import logging
+import threading
+
+from outrider_agent.mailbox import Mailbox
+from outrider_agent.seams import Source
+from outrider_bundle.errors import OutriderError
+
+WAIT_S = 0.5
+JOIN_S = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class Feeder:
+    """Reads until the source ends, fails or is told to stop; then closes the mailbox.
+
+    Args:
+        source: read in this thread only.
+        mailbox: where frames go.
+        name: of the pipeline, for the log.
+    """
+
+    def __init__(self, source: Source, mailbox: Mailbox, name: str) -> None:
+        """Prepare the thread."""
+        self._source, self._mailbox, self._name = source, mailbox, name
+        self._thread = threading.Thread(target=self._run, name=f"source-{name}", daemon=True)
+        self._stopping = False
+        self.error: OutriderError | None = None
+        """Why there are no more frames, if that is a fault."""
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the source; a thread that a driver does not let go is left behind and said."""
+        self._stopping = True
+        self._source.close()
+        self._mailbox.close()
+        if self._thread.is_alive():
+            self._thread.join(JOIN_S)
+        if self._thread.is_alive():
+            log.warning("The source of '%s' does not end; it is left behind", self._name)
+
+    def _run(self) -> None:
+        try:
+            for frame in self._source.frames(WAIT_S):
+                if frame is not None:
+                    self._mailbox.put(frame)
+                if self._stopping:
+                    break
+        except OutriderError as error:
+            self.error = error
+        except Exception as error:
+            log.exception("The source of '%s' failed", self._name)
+            self.error = OutriderError(f"The source of '{self._name}' failed: {error!r}")
+        finally:
+            self._mailbox.close()

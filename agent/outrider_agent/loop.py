@@ -1,0 +1,202 @@
+"""The perception-action loop of one pipeline: take, perceive, decide, act.
+
+Runs in a thread of its own and never waits for anything but a frame (bounded) and the engine
+(bounded by its deadline). A wait that ends without a frame is progress too: the watchdog is fed by
+`ticks`, and an idle camera is no reason to restart.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic_ns
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from outrider_agent.events import Kind
+from outrider_agent.health import Health
+from outrider_agent.mailbox import Mailbox
+from outrider_agent.perceiver import LateError, Perceiver
+from outrider_agent.seams import Action, Decision, Frame, Policy
+from outrider_agent.telemetry.metrics import Meters
+from outrider_bundle.errors import OutriderError
+from outrider_bundle.messages.event import Event
+from outrider_runtime.perception import Perception
+
+NS = 1_000_000_000
+MAX_REASON = 1000
+
+
+class Emit(Protocol):
+    """Publishes an event of this pipeline."""
+
+    def __call__(self, kind: Kind, data: dict[str, Any], frame: str = "") -> Event:
+        """Return the event as it was numbered."""
+        ...
+
+
+class Stages(Struct, frozen=True, kw_only=True):
+    """What a frame goes through, in order; actions by name."""
+
+    mailbox: Mailbox
+    perceiver: Perceiver
+    policy: Policy
+    actions: Mapping[str, Action]
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Seconds.
+
+    Args:
+        idle_s: how long a frame is waited for at a time.
+        stale_s: when the last perception is older, actions go to their safe state.
+    """
+
+    idle_s: float
+    stale_s: float
+
+
+class Loop:
+    """One pipeline's loop.
+
+    Args:
+        name: of the pipeline, for the log.
+        stages: its parts.
+        limits: how long it waits.
+        emit: publishes events.
+        on_health: called when a trouble begins or ends.
+        clock_ns: nanoseconds on the clock of `time.monotonic`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        stages: Stages,
+        limits: Limits,
+        emit: Emit,
+        on_health: Callable[[], None] = lambda: None,
+        clock_ns: Callable[[], int] = monotonic_ns,
+    ) -> None:
+        """Start with nothing perceived."""
+        self._log = logging.getLogger(f"outrider.{name}")
+        self._stages, self._idle_s, self._stale_ns = stages, limits.idle_s, int(limits.stale_s * NS)
+        self._emit, self._on_health, self._clock_ns = emit, on_health, clock_ns
+        self._state = stages.policy.initial()
+        self._seen_ns = clock_ns()
+        self._stale = False
+        self.meters = Meters()
+        self.health = Health()
+        self.ticks = 0
+
+    def run(self) -> None:
+        """Loop until the mailbox has ended; outputs are safe before the first frame and after the last."""
+        self.make_safe()
+        while not self._stages.mailbox.ended:
+            self.tick()
+        self.make_safe()
+
+    def tick(self) -> None:
+        """Take one frame through all stages, or notice that there is none."""
+        frame = self._stages.mailbox.take(self._wait_s())
+        if frame is not None:
+            self._look(frame)
+        elif not self._stages.mailbox.ended:
+            self.meters.no_input += 1
+        self._watch()
+        self.ticks += 1
+
+    def make_safe(self) -> None:
+        """Bring every action into its safe state."""
+        for name, action in self._stages.actions.items():
+            self._guarded(f"action.{name}", action.safe_state)
+
+    def _wait_s(self) -> float:
+        """Return how long to wait for a frame: not beyond the moment when perception gets stale."""
+        if self._stale:
+            return self._idle_s
+        left_ns = self._seen_ns + self._stale_ns - self._clock_ns()
+        return min(self._idle_s, max(0.0, left_ns / NS))
+
+    def _look(self, frame: Frame) -> None:
+        """Perceive, decide and act; a frame on which that fails is counted and passed over."""
+        begun_ns, taken_ns = self._clock_ns(), int(frame.time_s * NS)
+        self.meters.frames += 1
+        self.meters.stages["age"].record(begun_ns - taken_ns)
+        try:
+            perception = self._stages.perceiver.perceive(frame, self.meters, begun_ns)
+        except LateError as error:
+            self.meters.late += 1
+            self._trouble("engine", error)
+            return
+        except Exception as error:  # noqa: BLE001 - a frame or a runtime fails in any way; the loop does not
+            self._failed("engine", error)
+            return
+        self.meters.saw(perception.label)
+        self._fine("engine")
+        self._fresh(min(taken_ns, begun_ns))
+        self._decide(frame, perception, begun_ns)
+
+    def _decide(self, frame: Frame, perception: Perception, begun_ns: int) -> None:
+        meters, before_ns = self.meters, self._clock_ns()
+        try:
+            decisions, self._state = self._stages.policy.decide(perception, self._state, before_ns / NS)
+        except Exception as error:  # noqa: BLE001 - so may a policy
+            self._failed("policy", error)
+            return
+        decided_ns = self._clock_ns()
+        meters.stages["policy"].record(decided_ns - before_ns)
+        meters.stages["loop"].record(decided_ns - begun_ns)
+        if decisions:
+            self._act(frame, decisions)
+            meters.stages["act"].record(self._clock_ns() - decided_ns)
+
+    def _act(self, frame: Frame, decisions: Sequence[Decision]) -> None:
+        for decision in decisions:
+            try:
+                event = self._emit("decision", decision.data, frame.id)
+            except OutriderError as error:
+                self._failed("policy", error)
+                continue
+            self.meters.decisions += 1
+            for name, action in self._stages.actions.items():
+                self._guarded(f"action.{name}", action.apply, event)
+
+    def _guarded(self, part: str, call: Callable[..., None], *arguments: object) -> None:
+        """Let one action fail without the others."""
+        try:
+            call(*arguments)
+        except Exception as error:  # noqa: BLE001 - so may an action
+            self._failed(part, error)
+        else:
+            self._fine(part)
+
+    def _watch(self) -> None:
+        """Make outputs safe once the last perception is too old."""
+        if not self._stale and self._clock_ns() - self._seen_ns >= self._stale_ns:
+            self._stale = True
+            self.make_safe()
+            self._trouble(
+                "perception", f"none for {self._stale_ns / NS:g} s; outputs are in their safe state"
+            )
+
+    def _fresh(self, seen_ns: int) -> None:
+        self._seen_ns = max(self._seen_ns, seen_ns)
+        if self._clock_ns() - self._seen_ns < self._stale_ns:
+            self._stale = False
+            self._fine("perception")
+
+    def _failed(self, part: str, error: object) -> None:
+        self.meters.errors += 1
+        self._trouble(part, error)
+
+    def _trouble(self, part: str, why: object) -> None:
+        reason = (str(why) if isinstance(why, OutriderError | str) else repr(why))[:MAX_REASON]
+        if self.health.bad(part, reason, self._clock_ns() / NS):
+            self._log.warning("%s failed: %s", part, reason)
+            self._emit("fault", {"part": part, "state": "failed", "reason": reason})
+            self._on_health()
+
+    def _fine(self, part: str) -> None:
+        if self.health.good(part, self._clock_ns() / NS):
+            self._log.warning("%s works again", part)
+            self._emit("fault", {"part": part, "state": "restored"})
+            self._on_health()
