@@ -125,7 +125,7 @@ def unfit(variant: Variant, installed: Sequence[str]) -> str:
     if variant.status != "ready":
         return f"its status is {variant.status}"
     if variant.runtime not in installed:
-        return f"there is no runtime '{variant.runtime}' here; pip install 'outrider[{variant.runtime}]'"
+        return f"there is no runtime '{variant.runtime}' here; installed: {', '.join(installed)}"
     return lacking(variant.requirements)
 
 

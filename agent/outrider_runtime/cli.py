@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -17,7 +18,6 @@ from outrider_bundle.dispatch import run_app
 from outrider_bundle.errors import OutriderError, ProofError, UsageError
 from outrider_bundle.manifest import Variant
 from outrider_bundle.slot import Slot, unpack
-from outrider_bundle.tables import plain
 from outrider_runtime.pipeline import Model
 from outrider_runtime.proof import Proof, expected_for, golden_samples, prove
 
@@ -98,21 +98,22 @@ def _prove(slot: Slot, variant: Variant) -> Proof:
 
 
 def _table(proofs: Sequence[Proof]) -> Table:
-    table = Table()
-    table.add_column("variant", no_wrap=True)
-    for name in ("samples", "worst", "allowed", "margin left", "agreement"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict", overflow="fold")
+    """Return a table that fits 80 columns; reasons follow as the command's error."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("variant", overflow="fold")
+    for name in ("samples", "worst", "allowed", "left", "agrees"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     for proof in proofs:
         ran = math.isfinite(proof.worst)
         table.add_row(
             proof.variant,
             str(proof.samples),
-            f"{proof.worst:.3g} {proof.unit}" if ran else "-",
+            f"{proof.worst:.3g}" if ran else "-",
             f"{proof.limit:g} {proof.unit}" if proof.limit else "-",
-            f"{proof.margin:.0%}" if math.isfinite(proof.margin) else "-",
-            f"{proof.agreement:.1%}" if proof.samples else "-",
-            "reproduced" if proof.ok else plain(proof.reason),
+            f"{max(proof.margin, 0.0):.0%}" if ran else "-",
+            f"{proof.agreement:.0%}" if proof.samples else "-",
+            "reproduced" if proof.ok else "differs" if proof.samples else "did not run",
             style="" if proof.ok else "red",
         )
     return table

@@ -3,8 +3,8 @@
 A runtime knows nothing of frames, labels or devices. It ships as one module with one class and one
 entry point in the group `outrider.runtimes`; third parties use the same group, and may build on
 `checked.CheckedSession` and `options.known`. `tests/contract/` says what a runtime must keep to: it
-runs over every one that is installed and asks the entry point of the same name in the group
-`outrider.samples`, a callable `folder -> (files, options)`, for a tiny model to load.
+runs over every one that is installed and asks its static method `example(folder) -> (files, options)` for
+a tiny model to load.
 """
 
 from collections.abc import Mapping, Sequence

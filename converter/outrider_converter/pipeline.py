@@ -25,7 +25,7 @@ from outrider_converter.report import BundleReport, Report
 from outrider_converter.steps.quantize import calibration_indices
 from outrider_converter.strip.candidate import strip
 from outrider_converter.students import build_student
-from outrider_converter.verify import verify
+from outrider_converter.verify import FAITHFUL, export_error, verify
 from outrider_converter.views import Views
 
 
@@ -138,7 +138,7 @@ def _finish(work: _Work, artifact: Artifact, stages: tuple[Stage, ...], out: Pat
     """
     context, recipe, data = work.context, work.context.recipe, work.context.data
     manifest = package.draft(recipe, data.labels)
-    candidates, broken = _strip(artifact, context)
+    candidates, broken = _strip(manifest, artifact, context)
     teacher_accuracy = float((work.reference.validation == data.validation.labels).mean())
     kept, over = verify(
         manifest, candidates, data.validation, teacher_accuracy, recipe.budget.drop, context.reporter
@@ -167,14 +167,27 @@ def _finish(work: _Work, artifact: Artifact, stages: tuple[Stage, ...], out: Pat
     return full
 
 
-def _strip(artifact: Artifact, context: Context) -> tuple[list[Candidate], tuple[LeftOut, ...]]:
+def _strip(
+    manifest: Manifest, artifact: Artifact, context: Context
+) -> tuple[list[Candidate], tuple[LeftOut, ...]]:
+    """Return the files as they may be packaged, and those that are broken."""
     candidates, broken = [], []
     for export in artifact.exports:
         try:
-            candidates.append(strip(export, context.recipe, context.folder))
+            candidate = strip(export, context.recipe, context.folder)
+            if export.precision == "float32":
+                _check_export(export_error(manifest, candidate, artifact.model, context))
+            candidates.append(candidate)
         except OutriderError as error:
             broken.append(LeftOut(id=export.id, reason=str(error)))
     return candidates, tuple(broken)
+
+
+def _check_export(error: float) -> None:
+    if not error <= FAITHFUL:
+        raise OutriderError(
+            f"The exporter is at fault: its file differs from the network by {error:.2g}, relative"
+        )
 
 
 def _bundle(

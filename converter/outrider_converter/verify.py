@@ -8,11 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
+from torch import nn
 
 from outrider_bundle.errors import OutriderError
 from outrider_bundle.manifest import Manifest
+from outrider_converter import measure
 from outrider_converter.accuracy import Indices
-from outrider_converter.artifact import Candidate
+from outrider_converter.artifact import Candidate, Context
 from outrider_converter.dataset import Frames, Split
 from outrider_converter.progress import Reporter, Task
 from outrider_converter.records import LeftOut
@@ -20,6 +22,13 @@ from outrider_runtime.pipeline import Model
 
 STRIDE = 100
 """Frames between two moves of the bar."""
+
+
+PROBES = 32
+"""Frames on which an exported float file is compared with the torch network."""
+
+FAITHFUL = 1e-3
+"""Largest relative difference that rounding may explain."""
 
 
 class Answers(Struct, frozen=True, kw_only=True):
@@ -61,6 +70,32 @@ def answer(manifest: Manifest, candidate: Candidate, frames: Frames, task: Task)
     finally:
         model.close()
     return Answers(indices=indices, margins=margins)
+
+
+def export_error(manifest: Manifest, candidate: Candidate, model: nn.Module, context: Context) -> float:
+    """Return how far a float file is from the network it was made of.
+
+    Args:
+        manifest: tells inputs and outputs.
+        candidate: the file, through its runtime.
+        model: the torch network.
+        context: its validation frames are the samples.
+
+    Returns:
+        The largest L2 norm of an output's difference over that of torch's output; rounding gives 1e-6.
+
+    Raises:
+        EngineError: the runtime does not load or run it.
+    """
+    split = context.data.validation
+    wanted = measure.logits(model, split.prepared[:PROBES], context.views.normalize).numpy()
+    opened = open_model(manifest, candidate)
+    try:
+        given = np.stack([opened.outputs(frame)[0][0].copy() for frame in split.frames[:PROBES]])
+    finally:
+        opened.close()
+    gaps = np.linalg.norm(given - wanted, axis=1) / np.maximum(np.linalg.norm(wanted, axis=1), 1e-6)
+    return float(gaps.max())
 
 
 def verify(

@@ -73,7 +73,7 @@ def test_what_cannot_run_here_is_skipped_with_its_reason_and_not_unpacked(path: 
     assert admitted.variant.id == "null-a"
     reasons = {one.variant: one.reason for one in admitted.skipped}
     assert list(reasons) == ["moon", "rtl", "huge"]
-    assert reasons["moon"] == "there is no runtime 'lunar' here; pip install 'outrider[lunar]'"
+    assert reasons["moon"].startswith("there is no runtime 'lunar' here; installed: null")
     assert reasons["rtl"] == "its status is rtl-only"
     assert "of memory" in reasons["huge"]
     slot = path.parent / "state" / "slots" / admitted.digest

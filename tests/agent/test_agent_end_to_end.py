@@ -151,7 +151,8 @@ def test_if_no_variant_reproduces_it_ends_with_21_and_says_why(tmp_path: Path, l
         (lambda folder: (folder / "sorter.orb").write_bytes(b"no bundle"), 10, "sorter.orb"),
         (lambda folder: (folder / "sorter.orb").unlink(), 10, "sorter.orb"),
         (lambda folder: null_bundle.write(folder / "sorter.orb", app="pressing"), 12, "for the app"),
-        (lambda folder: next((folder / "images").iterdir()).unlink(), 2, "finds no images"),
+        (lambda folder: (folder / "images" / "00000.png").unlink(), 2, "finds no images"),
+        (lambda folder: (folder / "images" / "00000.png").write_bytes(b"x"), 1, "None of the images"),
     ],
 )
 def test_what_cannot_start_ends_with_its_code_and_one_message(
@@ -166,6 +167,23 @@ def test_what_cannot_start_ends_with_its_code_and_one_message(
     assert said in agent.log.splitlines()[-1]
     assert "Traceback" not in agent.log
     assert agent.summary["exit"] == code
+
+
+def test_two_pipelines_run_side_by_side(tmp_path: Path, listener: Listener) -> None:
+    null_bundle.write(tmp_path / "sorter.orb")
+    wanted = null_bundle.write_images(tmp_path / "images", 30)
+    written = agents.document(tmp_path, url(listener))
+    (belt,) = written["pipelines"]
+    press = {**belt, "id": "press", "policy": {"kind": "rules", "rules": [{"label": "bag"}]}}
+    with AgentProcess(tmp_path, {**written, "pipelines": [belt, press]}) as agent:
+        assert agent.wait() == 0, agent.log
+    eventually(lambda: len(listener.messages("state", State)) == 2)
+    events = listener.messages("events", Event)
+    assert sorted(e.seq for e in events) == list(range(agent.summary["events"]))
+    for pipeline, labels in (("belt", set(wanted.values())), ("press", {"bag"})):
+        decided = {e.frame: e.data["label"] for e in events if e.pipeline == pipeline and e.frame}
+        assert decided == {frame: label for frame, label in wanted.items() if label in labels}
+    assert agent.summary["frames"] == 60
 
 
 def test_systemd_is_told_and_the_watchdog_is_fed_while_there_is_no_input(tmp_path: Path) -> None:

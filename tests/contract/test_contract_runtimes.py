@@ -1,5 +1,5 @@
-"""What every runtime does alike. A third party's runtime is picked up by its entry point; it tells how
-to try it with a function `(folder) -> (files, options)` of the same name in the group `outrider.samples`."""
+"""What every runtime does alike. A third party's runtime is picked up by its entry point; how it can be
+tried it tells by a static method `example(folder) -> (files, options)`."""
 
 import gc
 import os
@@ -20,12 +20,11 @@ from tests.fakes.models import null_files, onnx_files, tflite_files
 
 Sample = tuple[Mapping[str, Path], Mapping[str, Scalar]]
 OURS: dict[str, Callable[[Path], Sample]] = {"null": null_files, "onnx": onnx_files, "tflite": tflite_files}
-SAMPLES = "outrider.samples"
 
 
 def sample(name: str, folder: Path) -> Sample:
-    make = OURS.get(name) or plugins.load(SAMPLES, name)
-    assert callable(make)
+    make = OURS.get(name) or getattr(runtime(name), "example", None)
+    assert make is not None, f"the runtime {name} has no static method example(folder)"
     files, options = make(folder)
     return files, options
 
@@ -280,6 +279,11 @@ from outrider_runtime.session import Placement
 class ParrotRuntime:
     exclusive = False
 
+    @staticmethod
+    def example(folder):
+        (folder / "parrot").write_bytes(b"POLLY")
+        return {"model": folder / "parrot"}, {}
+
     def load(self, files, options):
         opts.threads("parrot", opts.known("parrot", options, {"threads": 1}))
         return ParrotSession(files["model"])
@@ -297,17 +301,10 @@ class ParrotSession(CheckedSession):
 
     def placement(self):
         return Placement(device="perch", backend="beak")
-
-
-def sample(folder):
-    (folder / "parrot").write_bytes(b"POLLY")
-    return {"model": folder / "parrot"}, {}
 """
 POINTS = """
 [outrider.runtimes]
 parrot = parrot:ParrotRuntime
-[outrider.samples]
-parrot = parrot:sample
 """
 
 

@@ -1,5 +1,6 @@
 """A whole conversion of the toy, to ONNX: what is written, and what is not when the budget is missed."""
 
+import copy
 import hashlib
 import json
 from pathlib import Path
@@ -7,11 +8,15 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from outrider_bundle.container import Bundle
 from outrider_bundle.errors import BudgetError, DataError, UsageError
+from outrider_converter.formats import onnx
 from outrider_converter.pipeline import convert
 from outrider_converter.progress import NullReporter
+from outrider_converter.recipe import Recipe
 from outrider_converter.report import Report
 from tests.fakes.toy import write_toy
 
@@ -133,6 +138,25 @@ def test_no_bundle_when_the_budget_is_missed_but_a_report_that_says_why(tmp_path
     assert report.bundle is None
     assert {one.id for one in report.left_out} == {"onnx-float32", "onnx-int8"}
     assert "the budget is 10" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_exporter_at_fault_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that computes something else is not mistaken for a network that learned little."""
+
+    def export(model: nn.Module, recipe: Recipe, path: Path) -> None:
+        wrong = copy.deepcopy(model)
+        with torch.no_grad():
+            for weight in wrong.parameters():
+                weight.mul_(1.01)
+        right(wrong, recipe, path)
+
+    right = onnx.export
+    monkeypatch.setattr("outrider_converter.steps.export_onnx.onnx.export", export)
+    quick = (*UNTRAINED[1:], ("epochs = 6", "epochs = 1"), ("drop = 10.0", "drop = 100.0"))
+    report = convert(write_toy(tmp_path / "recipe", *quick), tmp_path / "out", NullReporter())
+    assert [v.id for v in report.variants] == ["onnx-int8"]
+    assert [one.id for one in report.left_out] == ["onnx-float32"]
+    assert "The exporter is at fault" in report.left_out[0].reason
 
 
 @pytest.mark.parametrize(

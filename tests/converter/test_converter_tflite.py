@@ -4,13 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from outrider_bundle.container import Bundle
-from outrider_converter import pipeline
+from outrider_bundle.manifest import Manifest
+from outrider_converter import pipeline, seeding
 from outrider_converter.artifact import Artifact, Context
+from outrider_converter.formats import tflite
 from outrider_converter.progress import NullReporter
+from outrider_converter.recipe import read_recipe
+from outrider_converter.students import res_cnn
 from tests.fakes.toy import write_toy
 
 SAMPLES = np.random.default_rng(0).normal(size=(16, 12, 12, 1)).astype(np.float32)
@@ -37,10 +42,10 @@ def outputs(path: Path) -> tuple[NDArray[np.generic], dict[str, object], dict[st
 def test_a_conversion_to_both_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: dict[str, tuple[Path, bytes]] = {}
 
-    def keep(artifact: Artifact, context: Context) -> object:
+    def keep(manifest: Manifest, artifact: Artifact, context: Context) -> object:
         for export in artifact.exports:
             kept[export.id] = tmp_path / f"{export.id}.raw", export.path.read_bytes()
-        return original(artifact, context)
+        return original(manifest, artifact, context)
 
     original = pipeline._strip
     monkeypatch.setattr(pipeline, "_strip", keep)
@@ -77,3 +82,18 @@ def check_stripped(raw: tuple[Path, bytes], stripped: bytes, path: Path) -> None
     assert (after[1]["name"], after[2]["name"]) == ("image", "scores")
     assert b"serving_default" not in stripped
     assert b"litert" not in stripped.lower()
+
+
+def test_the_order_of_weights_in_memory_does_not_matter(tmp_path: Path) -> None:
+    recipe = read_recipe(write_toy(tmp_path))
+    with seeding.seeded(0, "net"):
+        model = res_cnn(1, 3, 16)
+    with torch.no_grad():
+        model.train()(torch.from_numpy(SAMPLES).permute(0, 3, 1, 2))
+    model = model.eval().to(memory_format=torch.channels_last)
+    tflite.export(model, recipe, tmp_path / "x.tflite")
+    with torch.inference_mode():
+        wanted = model(torch.from_numpy(SAMPLES).permute(0, 3, 1, 2)).numpy()
+    assert wanted.std() > 0.01
+    assert np.allclose(outputs(tmp_path / "x.tflite")[0][:, 0], wanted, atol=1e-5)
+    assert next(model.parameters()).is_contiguous(memory_format=torch.channels_last)

@@ -184,7 +184,8 @@ def test_a_missed_bar_is_named_with_value_and_limit() -> None:
 def test_the_tables_show_what_was_measured() -> None:
     shown = io.StringIO()
     console = Console(width=150, file=shown)
-    console.print(tables.results(GOOD, VERDICT, "tflite-int8"))
+    console.print(tables.results(GOOD, "tflite-int8"))
+    console.print(tables.story(GOOD, VERDICT))
     console.print(tables.bars(bars.line(msgspec.structs.replace(VERDICT, lost=3))))
     for part in (
         r"tflite-int8 \(default\) .* 0\.9100 .* 50\.0 .* 6\.0x",

@@ -81,16 +81,17 @@ def test_integers_without_quantization_are_rounded_and_clipped_too() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
-def test_after_the_first_sample_nothing_is_allocated(dtype: str) -> None:
+def test_after_the_first_sample_nothing_of_its_size_is_allocated(dtype: str) -> None:
     steps = Quantization(scale=0.1) if dtype == "int8" else None
-    writer, tensor = build((1, 5000, 2), "NTC", "NCT", dtype, steps)
-    sample, out = np.ones((5000, 2), np.float32), np.empty(tensor.shape, dtype)
+    writer, tensor = build((1, 50_000, 2), "NTC", "NCT", dtype, steps)
+    sample, out = np.ones((50_000, 2), np.float32), np.empty(tensor.shape, dtype)
     writer.write(sample, out)
     tracemalloc.start()
     writer.write(sample, out)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 2000
+    # The sample as int8 has 100 KB; numpy 1 casts through a buffer of 64 KB, numpy 2 through none.
+    assert peak < 80_000
 
 
 @pytest.mark.parametrize(

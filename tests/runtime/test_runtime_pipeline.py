@@ -1,6 +1,5 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -92,8 +91,9 @@ class Rude:
     def __init__(self, variant: Variant, *, answer: float) -> None:
         self.inputs, self.outputs, self.answer = variant.inputs, variant.outputs, answer
 
-    def run(self, inputs: Sequence[Array], out: Any = None) -> Sequence[Array]:
+    def run(self, inputs: Sequence[Array], out: Sequence[Array] | None = None) -> Sequence[Array]:
         del inputs
+        out = out or [empty(tensor) for tensor in self.outputs]
         if self.answer == 0:
             raise ZeroDivisionError("its own affair")
         out[0].fill(self.answer)

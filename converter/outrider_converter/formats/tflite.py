@@ -1,5 +1,6 @@
 """TFLite: litert-torch, then full-integer quantization by ai-edge-quantizer; no TensorFlow."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def export(model: nn.Module, recipe: Recipe, path: Path) -> None:
         with quiet():
             import litert_torch  # noqa: PLC0415 - half a minute on a small machine, and only TFLite needs it
 
-            model = model.eval()
+            model = _contiguous(model)
             if recipe.input.layout == "NCHW":
                 model = litert_torch.to_channel_last_io(model, args=[0]).eval()
                 shape = (shape[0], *shape[2:], shape[1])
@@ -34,6 +35,14 @@ def export(model: nn.Module, recipe: Recipe, path: Path) -> None:
         raise DataError(
             f"The network cannot be exported to TFLite: {describe(error)}", "Replace the operator it names"
         ) from error
+
+
+def _contiguous(model: nn.Module) -> nn.Module:
+    """Return a copy with plain strides: litert-torch reads channels-last weights in the wrong order."""
+    model = copy.deepcopy(model).eval()
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.contiguous()
+    return model
 
 
 def quantize(source: Path, target: Path, samples: NDArray[np.float32]) -> None:

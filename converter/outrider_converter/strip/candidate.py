@@ -8,6 +8,7 @@ from outrider_bundle.errors import OutriderError
 from outrider_bundle.manifest import Layout, Tensor
 from outrider_converter.artifact import Candidate, Export
 from outrider_converter.formats.onnx import OUTPUT
+from outrider_converter.quiet import quiet
 from outrider_converter.recipe import Recipe
 from outrider_converter.strip import onnx, tflite
 from outrider_runtime.loading import runtime
@@ -43,7 +44,8 @@ def strip(export: Export, recipe: Recipe, folder: Path) -> Candidate:
 
 
 def _tensors(name: str, files: dict[str, Path]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    session = runtime(name).load(files, {})
+    with quiet():  # LiteRT greets once per process
+        session = runtime(name).load(files, {})
     try:
         return session.inputs, session.outputs
     finally:

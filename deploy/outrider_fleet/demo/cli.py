@@ -57,7 +57,8 @@ def demo(
     outcome = rehearsal.rehearse(options, console)
     summary.write(out / "summary.json", outcome.summary)
     proof = proofs.write(PROOF, outcome.rows)
-    console.print(tables.results(outcome.summary, outcome.verdict, outcome.default))
+    console.print(tables.results(outcome.summary, outcome.default))
+    console.print(tables.story(outcome.summary, outcome.verdict), highlight=False)
     console.print(tables.bars(outcome.rows))
     console.print(f"Written: {out / 'summary.json'}, {proof}")
     if json:

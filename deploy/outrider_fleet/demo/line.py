@@ -7,7 +7,14 @@ import time
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from outrider_fleet import lifeline
 from outrider_fleet.demo.agent_config import Line, text
@@ -41,12 +48,13 @@ def export(script: Path, folder: Path, frames: int, *, quiet: bool) -> Truth:
 
 
 class Watch:
-    """Follows the run: what arrives goes into the ledger and onto the screen."""
+    """Follows the run: what arrives goes into the ledger and onto the screen, a bar for each bin."""
 
     def __init__(self, ledger: Ledger, receiver: Receiver, progress: Progress, total: int) -> None:
         """Draw on `progress`; `total` frames are expected."""
-        self._ledger, self._receiver, self._progress = ledger, receiver, progress
-        self._task = progress.add_task("sorting line", total=total, bins="")
+        self._ledger, self._receiver, self._progress, self._total = ledger, receiver, progress, total
+        self._line = progress.add_task("sorting line", total=total)
+        self._bins: dict[str, TaskID] = {}
 
     def look(self) -> bool:
         """Take down what came within the next moment; return whether anything did."""
@@ -55,9 +63,15 @@ class Watch:
             self._ledger.take(topic, payload)
             came = True
         if came:
-            bins = "  ".join(f"{name} {count}" for name, count in filled(self._ledger).items())
-            self._progress.update(self._task, completed=len(self._ledger.acts), bins=bins)
+            self._draw()
         return came
+
+    def _draw(self) -> None:
+        self._progress.update(self._line, completed=len(self._ledger.acts))
+        for name, count in filled(self._ledger).items():
+            if name not in self._bins:
+                self._bins[name] = self._progress.add_task(f"  {name}", total=self._total)
+            self._progress.update(self._bins[name], completed=count)
 
 
 def run(
@@ -88,7 +102,6 @@ def run(
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[bins]}"),
     )
     with Progress(*columns, console=console) as progress, log.open("wb") as said:
         watch = Watch(*link, progress, frames)

@@ -9,9 +9,9 @@ from outrider_fleet.demo.ledger import Verdict
 from outrider_fleet.demo.summary import Summary
 
 
-def results(summary: Summary, verdict: Verdict, default: str) -> Table:
-    """Return teacher, variants and what happened on the line."""
-    teacher, agent, mqtt = summary.teacher, summary.agent, summary.mqtt
+def results(summary: Summary, default: str) -> Table:
+    """Return teacher and variants on the whole test set, and the agent on what it saw."""
+    teacher, agent = summary.teacher, summary.agent
     table = Table("", "accuracy", "KB", "MMACs", "faster", "agrees", title="What became of the teacher")
     for column in table.columns[1:]:
         column.justify = "right"
@@ -33,16 +33,23 @@ def results(summary: Summary, verdict: Verdict, default: str) -> Table:
             f"{v.agreement_with_teacher:.4f}",
         )
     table.add_section()
-    table.add_row(f"agent: {agent.variant}", f"{agent.accuracy:.4f}", "", "", "", "")
-    table.caption = (
-        f"{agent.frames} frames, {agent.dropped} dropped, "
-        f"p50 {agent.p50_ms:.2f} ms, p99 {agent.p99_ms:.2f} ms on {agent.placement}\n"
-        f"{mqtt.events} events, {mqtt.telemetry} telemetry batches, {mqtt.lost} lost, "
-        f"{verdict.duplicates} doubled over MQTT {mqtt.protocol} ({mqtt.broker})\n"
-        f"bins: {', '.join(f'{name} {count}' for name, count in verdict.bins.items())}\n"
-        f"{summary.seconds:.0f} s in all"
-    )
+    table.add_row(f"agent, {agent.frames} frames", f"{agent.accuracy:.4f}")
     return table
+
+
+def story(summary: Summary, verdict: Verdict) -> str:
+    """Return what happened on the line, one fact to a line."""
+    agent, mqtt = summary.agent, summary.mqtt
+    bins = ", ".join(f"{name} {count}" for name, count in verdict.bins.items())
+    return (
+        f"frames  {agent.frames}, {agent.dropped} dropped, "
+        f"p50 {agent.p50_ms:.2f} ms, p99 {agent.p99_ms:.2f} ms\n"
+        f"agent   {agent.variant} on {agent.placement}\n"
+        f"bins    {bins}\n"
+        f"MQTT {mqtt.protocol}  {mqtt.events} events, {mqtt.telemetry} telemetry batches, "
+        f"{mqtt.lost} lost, {verdict.duplicates} doubled, {mqtt.broker}\n"
+        f"time    {summary.seconds:.0f} s"
+    )
 
 
 def bars(rows: Sequence[Row]) -> Table:
