@@ -37,8 +37,10 @@ def convert(
 ) -> None:
     """Distil, prune, quantize, verify and package a model under one accuracy budget.
 
-    Writes NAME.orb, report.json, report.html and predictions.json. Variants that miss the budget on the
-    validation data are left out with the reason; if none is left, no bundle is written (exit code 30).
+    Writes NAME.orb, report.json, report.html and predictions.json.
+
+    Variants that miss the budget on validation data are left out, with the reason.
+    If none is left, no bundle is written and the exit code is 30.
     """
     # torch takes seconds to import: a faulty command line must not wait for it.
     from outrider_converter import pipeline  # noqa: PLC0415
