@@ -205,3 +205,7 @@ def _help() -> str:
             "",
         ]
     )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,8 +1,17 @@
 """Plug-in discovery by entry points, one name at a time and never by importing them all."""
 
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, metadata
 
 from outrider_bundle.errors import MissingExtraError, OutriderError, UsageError
+
+EXTRAS = {
+    "runtimes": "runtime",
+    "sources": "agent",
+    "policies": "agent",
+    "actions": "agent",
+    "steps": "converter",
+}
+"""What brings the libraries of a kind of plug-in where it has no extra of its own."""
 
 
 def names(group: str) -> tuple[str, ...]:
@@ -24,7 +33,7 @@ def find(group: str, name: str) -> EntryPoint:
 
 
 def load(group: str, name: str) -> object:
-    """Import and return the plug-in `name` of `group`; an extra is called like its plug-in.
+    """Import and return the plug-in `name` of `group`.
 
     Raises:
         UsageError: no such plug-in.
@@ -34,7 +43,22 @@ def load(group: str, name: str) -> object:
     point = find(group, name)
     try:
         return point.load()
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"'{name}' needs {error.name}, which is not installed", name) from error
     except (ImportError, AttributeError) as error:
+        lacking = error.name if isinstance(error, ModuleNotFoundError) else None
+        ours = {
+            "outrider_agent",
+            "outrider_bundle",
+            "outrider_converter",
+            "outrider_fleet",
+            "outrider_runtime",
+        }
+        if lacking and lacking.partition(".")[0] not in {*ours, point.module.partition(".")[0]}:
+            what = f"'{name}' needs {lacking}, which is not installed"
+            raise MissingExtraError(what, _extra(group, name)) from error
         raise OutriderError(f"The plug-in '{name}' ({point.value}) does not load: {error}") from error
+
+
+def _extra(group: str, name: str) -> str:
+    """Return the extra of a plug-in: the one called like it if there is one, else that of its kind."""
+    own = metadata("outrider").get_all("Provides-Extra") or []
+    return name if name in own else EXTRAS.get(group.rpartition(".")[2], name)
