@@ -17,6 +17,7 @@ TRAINING = {
     "nncf",
     "onnx",
     "onnxscript",
+    "optuna",
     "tensorflow",
     "torch",
     "torch-pruning",

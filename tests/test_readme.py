@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 
 from outrider_bundle import plugins
+from outrider_converter.formats import onnx
+from outrider_converter.recipe import read_recipe
+from outrider_converter.reference import load_teacher
 from tests.fakes.toy import write_toy
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +28,22 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 
+def write_model(folder: Path) -> None:
+    """Write the toy's teacher as ONNX, photos to calibrate it on, and what a file does not say of itself."""
+    recipe = read_recipe(folder / "recipe.toml")
+    onnx.export(load_teacher(recipe, 3, folder), recipe, folder / "model.onnx")
+    (folder / "photos").mkdir()
+    for index, frame in enumerate(np.random.default_rng(0).integers(0, 256, (48, 12, 12), np.uint8)):
+        frame[:, 4 * (index % 3) : 4 * (index % 3) + 4] = 255
+        cv2.imwrite(str(folder / "photos" / f"{index:02}.png"), frame)
+    (folder / "names.txt").write_text("left\nmiddle\nright\n", encoding="utf-8")
+    (folder / "preprocess.toml").write_text(
+        'kind = "image"\ncolor = "gray"\nresize = "stretch"\nscale = 0.00392156862745098\n'
+        "mean = [0.4]\nstd = [0.25]\n",
+        encoding="utf-8",
+    )
+
+
 def commands() -> Iterator[list[str]]:
     for block in blocks("sh"):
         for line in block.splitlines():
@@ -34,6 +53,7 @@ def commands() -> Iterator[list[str]]:
 @pytest.mark.timeout(300)
 def test_every_command_does_what_it_says(tmp_path: Path) -> None:
     write_toy(tmp_path, ('name = "toy"', 'name = "sorter"'), ('app = "test"', 'app = "sorter"'))
+    write_model(tmp_path)
     images = tmp_path / "images"
     images.mkdir()
     for index in range(5):

@@ -15,6 +15,7 @@ from outrider_bundle.container import Bundle
 from outrider_bundle.errors import IncompatibleError, OutriderError, ProofError
 from outrider_bundle.manifest import Manifest, Scalar, Variant
 from outrider_bundle.slot import Slot
+from outrider_runtime.decoders import DECODED
 from outrider_runtime.pipeline import Model
 from outrider_runtime.proof import expected_for, golden_samples, prove
 
@@ -55,13 +56,15 @@ def admit(
     Raises:
         BundleError: the bundle is broken.
         SignatureError: it is not signed by somebody trusted.
-        IncompatibleError: it is for another app or other hardware, or lacks the wanted variant.
+        IncompatibleError: it is for another app or other hardware, lacks the wanted variant, or gives
+            what no policy can decide on.
         ProofError: no variant reproduces its golden vectors here; the message says why for each.
     """
     progress(f"reading {path.name}")
     with Bundle.open(path) as bundle:
         check_trust(bundle, trust)
         check_device(bundle.manifest, device)
+        check_task(bundle.manifest)
         variants = candidates(bundle.manifest, engine)
         installed = plugins.names(RUNTIMES)
         reasons = {variant.id: unfit(variant, installed) for variant in variants}
@@ -100,6 +103,20 @@ def check_device(manifest: Manifest, device: Device) -> None:
             f"The bundle {manifest.name} {manifest.version} is for {', '.join(manifest.hardware)}, "
             f"this device is '{device.hardware}'",
             "Build one for it, or correct device.hardware",
+        )
+
+
+def check_task(manifest: Manifest) -> None:
+    """Check that the bundle's outputs become perceptions.
+
+    Raises:
+        IncompatibleError: they do not.
+    """
+    if manifest.task not in DECODED:
+        raise IncompatibleError(
+            f"The outputs of the bundle {manifest.name} {manifest.version} have no decoder, its task is "
+            f"'{manifest.task}', and an agent can act on these tasks: {', '.join(DECODED)}",
+            "Convert the model again with --labels FILE, or run the bundle from a program of your own",
         )
 
 

@@ -5,7 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from outrider_agent import config, daemon, logs
+from outrider_agent import admission, config, daemon, logs
+from outrider_bundle.container import Bundle
 
 EXAMPLES = """\
 examples:
@@ -35,6 +36,11 @@ def main(argv: list[str]) -> int:
 
 def _check(read: config.Config, path: Path, *, as_json: bool) -> int:
     names = [pipeline.table.id for pipeline in read.pipelines]
+    for pipeline in read.pipelines:
+        if pipeline.table.bundle.exists():  # it may come later
+            with Bundle.open(pipeline.table.bundle) as bundle:
+                admission.check_device(bundle.manifest, read.device)
+                admission.check_task(bundle.manifest)
     if as_json:
         sys.stdout.write(
             json.dumps({"config": str(path), "device": read.device.id, "pipelines": names}) + "\n"
@@ -57,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--config", type=Path, required=True, metavar="FILE", help="the agent's TOML file")
     run.add_argument("--summary", type=Path, metavar="FILE", help="write what the run came to, as JSON")
     run.add_argument("--log-level", choices=logs.LEVELS, default="info", help="default: info")
-    check = commands.add_parser("check", help="find every fault of a configuration, without hardware")
+    check = commands.add_parser(
+        "check", help="find every fault of a configuration and of bundles that are there, without hardware"
+    )
     check.add_argument("config", type=Path, metavar="CONFIG", help="the agent's TOML file")
     check.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser

@@ -182,7 +182,7 @@ def read(path: Path) -> Config:
     if document is not None:
         faults += _contradictions(document, [parts for parts, _ in found])
     if document is None or faults:
-        raise UsageError(settings.summary(str(path), faults))
+        raise UsageError(settings.summary(str(path), faults), settings.CURE)
     pipelines = tuple(
         Pipeline(table=written, source=parts[0], policy=parts[1], actions=tuple(parts[2:]))
         for written, (parts, _) in zip(document.pipelines, found, strict=True)

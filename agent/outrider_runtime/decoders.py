@@ -7,9 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outrider_bundle.errors import EngineError
-from outrider_bundle.manifest import ClassificationDecoder, Output, Tensor
+from outrider_bundle.manifest import ClassificationDecoder, Output, RawDecoder, Tensor
 from outrider_runtime.perception import Classification, Perception
 from outrider_runtime.session import Array
+
+DECODED = ("classification",)
+"""Tasks whose outputs become perceptions, on which a policy can decide."""
 
 
 class Decoder(Protocol):
@@ -19,7 +22,7 @@ class Decoder(Protocol):
         """Return what `array`, an output as the variant stores it, says.
 
         Raises:
-            EngineError: it holds NaN or infinity.
+            EngineError: it holds NaN or infinity, or there is nothing to read it by.
         """
         ...
 
@@ -30,6 +33,8 @@ def decoder(output: Output, tensor: Tensor) -> Decoder:
     Raises:
         EngineError: labels and `tensor` contradict one another.
     """
+    if isinstance(output.decoder, RawDecoder):
+        return RawReader(output)
     return ClassificationReader(output.decoder, tensor)
 
 
@@ -84,3 +89,19 @@ class ClassificationReader:
         scores[index] = -math.inf
         second = float(scores.max()) if scores.size > 1 else 0.0
         return Classification(index=index, label=self._labels[index], score=best, margin=best - second)
+
+
+class RawReader:
+    """Stands where a reader would: raw outputs are taken from `Model.outputs`, not read."""
+
+    def __init__(self, output: Output) -> None:
+        """Remember the output's name for the message."""
+        self._name = output.name
+
+    def decode(self, array: Array) -> Perception:
+        """Refuse; see `Decoder.decode`."""
+        del array
+        raise EngineError(
+            f"The output '{self._name}' is raw: no decoder says what its numbers mean",
+            "Use the arrays of Model.outputs, or convert with labels for the task classification",
+        )

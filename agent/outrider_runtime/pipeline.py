@@ -25,15 +25,10 @@ class Ports:
         Raises:
             EngineError: tensors and preprocessing contradict one another.
         """
-        for what, logical, physical in (
-            ("input", manifest.inputs, variant.inputs),
-            ("output", manifest.outputs, variant.outputs),
-        ):
-            if len(logical) != 1 or len(physical) != 1:
-                counts = f"{len(logical)} {what}s, and variant '{variant.id}' {len(physical)}"
-                raise EngineError(f"The manifest has {counts}", f"One frame has one {what}")
-        if variant.outputs[0].shape[0] != 1:
-            raise EngineError(f"The output {variant.outputs[0].shape} is not a batch of 1")
+        _check_counts(manifest, variant)
+        for tensor in variant.outputs:
+            if tensor.shape[:1] != (1,):
+                raise EngineError(f"The output {tensor.shape} is not a batch of 1")
         self._writer = preprocessor(manifest.inputs[0], variant.inputs[0])
         self._reader = decoder(manifest.outputs[0], variant.outputs[0])
 
@@ -49,9 +44,21 @@ class Ports:
         """Read `outputs`, one array per physical output.
 
         Raises:
-            EngineError: they hold NaN or infinity.
+            EngineError: they hold NaN or infinity, or are raw.
         """
         return self._reader.decode(outputs[0])
+
+
+def _check_counts(manifest: Manifest, variant: Variant) -> None:
+    """Refuse more than one input, and more than one output unless they are raw."""
+    for what, logical, physical in (
+        ("input", manifest.inputs, variant.inputs),
+        ("output", manifest.outputs, variant.outputs),
+    ):
+        most = 16 if what == "output" and manifest.task == "raw" else 1
+        if len(logical) != len(physical) or not 1 <= len(logical) <= most:
+            counts = f"{len(logical)} {what}s, and variant '{variant.id}' {len(physical)}"
+            raise EngineError(f"The manifest has {counts}", f"One frame has one {what}")
 
 
 class Model:
@@ -107,7 +114,7 @@ class Model:
         """Return what the model sees in `frame`.
 
         Raises:
-            EngineError: the frame does not fit, the runtime failed or the model answered NaN.
+            EngineError: the frame does not fit, the runtime failed, the model answered NaN or is raw.
         """
         return self.ports.decode(self.outputs(frame))
 

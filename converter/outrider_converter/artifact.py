@@ -8,29 +8,38 @@ from msgspec import Struct
 from msgspec.structs import replace
 from torch import nn
 
-from outrider_bundle.manifest import File, Precision, Tensor, Variant
+from outrider_converter.checkpoint import Checkpoints
 from outrider_converter.dataset import Dataset
+from outrider_converter.exports import Export
 from outrider_converter.progress import Reporter
 from outrider_converter.recipe import Recipe
-from outrider_converter.records import LeftOut
+from outrider_converter.records import Decision, LeftOut, PruneProof, Saturated
+from outrider_converter.reference import Reference
+from outrider_converter.targets import Target
 from outrider_converter.views import Views
 
 
-class Export(Struct, frozen=True, kw_only=True):
-    """The network in one file, as the tools write it; `id` becomes the variant's."""
-
-    id: str
-    runtime: str
-    precision: Precision
-    path: Path
-
-
 class Artifact(Struct, frozen=True, kw_only=True):
-    """The float network, the files made of it, and how it came about. Steps return a new one."""
+    """The float network, the files made of it, and how it came about. Steps return a new one.
+
+    Args:
+        model: logits for a batch of inputs.
+        exports: files made of it.
+        left_out: variants that could not be made, and why.
+        chosen: settings of `distill` that a search has found better than the recipe's.
+        decisions: what the validation split has chosen.
+        pruning: what pruning has gained.
+        saturation: sums that 16 bits cannot hold, by file and layer.
+        note: on the last step, for the report.
+    """
 
     model: nn.Module
     exports: tuple[Export, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    chosen: dict[str, float] = {}
+    decisions: tuple[Decision, ...] = ()
+    pruning: PruneProof | None = None
+    saturation: tuple[Saturated, ...] = ()
     note: str = ""
 
     def with_export(self, export: Export) -> "Artifact":
@@ -41,6 +50,10 @@ class Artifact(Struct, frozen=True, kw_only=True):
         """Return this with the reason why `variant` could not be made."""
         return replace(self, left_out=(*self.left_out, LeftOut(id=variant, reason=reason)))
 
+    def decided(self, step: str, *texts: str) -> "Artifact":
+        """Return this with what `step` has chosen, one text a choice."""
+        return replace(self, decisions=(*self.decisions, *(Decision(step=step, text=t) for t in texts)))
+
 
 class Context(Struct, frozen=True, kw_only=True):
     """What every step may use and none changes; `folder` is scratch space."""
@@ -48,38 +61,13 @@ class Context(Struct, frozen=True, kw_only=True):
     recipe: Recipe
     data: Dataset
     teacher: nn.Module
+    reference: Reference
+    targets: tuple[Target, ...]
     views: Views
+    checkpoints: Checkpoints
     folder: Path
     reporter: Reporter
 
 
 Step = Callable[[Artifact, Any, Context], Artifact]
 """The seam `outrider.steps`: the artifact so far and the step's own table of the recipe to a new artifact."""
-
-
-class Candidate(Struct, frozen=True, kw_only=True):
-    """A variant before it has a rank: stripped files by role, each called like its blob."""
-
-    id: str
-    runtime: str
-    precision: Precision
-    files: dict[str, Path]
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-
-    @property
-    def bytes(self) -> int:
-        """Return the size of all files."""
-        return sum(path.stat().st_size for path in self.files.values())
-
-    def variant(self, rank: int = 0) -> Variant:
-        """Return the manifest's view of it."""
-        return Variant(
-            id=self.id,
-            runtime=self.runtime,
-            precision=self.precision,
-            rank=rank,
-            files=tuple(File(role=role, blob=path.name) for role, path in self.files.items()),
-            inputs=self.inputs,
-            outputs=self.outputs,
-        )

@@ -7,41 +7,85 @@ from msgspec import Struct
 
 from outrider_bundle.bars import machine
 from outrider_bundle.manifest import Manifest
-from outrider_converter import latency
-from outrider_converter.accuracy import Indices, accuracy_of, agreement, by_class
-from outrider_converter.artifact import Candidate
-from outrider_converter.dataset import Dataset
+from outrider_converter import fidelity, kernels, latency
+from outrider_converter.accuracy import Accuracy, Indices, accuracy_of, agreement, by_class
+from outrider_converter.artifact import Artifact, Context
+from outrider_converter.exports import Candidate
+from outrider_converter.fidelity import Middle
 from outrider_converter.latency import Latency
 from outrider_converter.measure import Cost
 from outrider_converter.package import versions
 from outrider_converter.progress import Reporter
-from outrider_converter.recipe import Recipe
 from outrider_converter.records import LeftOut, Stage
 from outrider_converter.reference import Reference
-from outrider_converter.report import DataReport, Report, TeacherReport, VariantReport
+from outrider_converter.report import DataReport, Report, TargetReport, TeacherReport, VariantReport
 from outrider_converter.verify import Verified, answer
 from outrider_runtime.loading import load_variant
 
 
 class Findings(Struct, frozen=True, kw_only=True):
-    """Variants by measured time, the fastest first; the times; their answers to the test split."""
+    """Variants by measured time, the fastest first; the times; what they answered to the test split."""
 
     ranked: tuple[Verified, ...]
     times: dict[str, Latency]
     test: dict[str, Indices]
+    cosines: dict[str, Middle]
 
 
-def assess(
-    manifest: Manifest, kept: Sequence[Verified], reference: Reference, data: Dataset, reporter: Reporter
-) -> Findings:
+class Course(Struct, frozen=True, kw_only=True):
+    """How a conversion went.
+
+    Args:
+        recipe_text: the recipe as it was written.
+        artifact: what the steps have made.
+        stages: of the float network.
+        left_out: variants that are not in the bundle.
+        seconds: how long it took.
+    """
+
+    recipe_text: str
+    artifact: Artifact
+    stages: tuple[Stage, ...]
+    left_out: tuple[LeftOut, ...]
+    seconds: float
+
+
+def assess(manifest: Manifest, kept: Sequence[Verified], context: Context) -> Findings:
     """Time the variants beside the teacher's own files and read the test split once."""
-    times = _times([v.candidate for v in kept], reference, reporter) if kept else {}
-    ranked = tuple(sorted(kept, key=lambda v: times[v.candidate.id].p50_ms))
-    test = {}
+    frames, reporter = context.data.test.frames, context.reporter
+    times = _times([v.candidate for v in kept], context.reference, reporter) if kept else {}
+    ranked = rank(kept, times)
+    test, cosines = {}, {}
     for verified in ranked:
-        task = reporter.start(f"report {verified.candidate.id}", len(data.test))
-        test[verified.candidate.id] = answer(manifest, verified.candidate, data.test.frames, task).indices
-    return Findings(ranked=ranked, times=times, test=test)
+        name = verified.candidate.id
+        task = reporter.start(f"report {name}", len(frames))
+        wanted = fidelity.teacher_outputs(manifest, context, "test")
+        answers = answer(manifest, verified.candidate, frames, wanted, task)
+        test[name], cosines[name] = answers.indices, fidelity.worst(answers.cosines)
+    return Findings(ranked=ranked, times=times, test=test, cosines=cosines)
+
+
+def rank(kept: Sequence[Verified], times: Mapping[str, Latency]) -> tuple[Verified, ...]:
+    """Return the variants in fallback order.
+
+    The faster here comes first. What requires an instruction set that this CPU lacks runs elsewhere, so
+    its time here says nothing: it comes right before the variant of its runtime that needs less.
+    """
+
+    def order(one: Verified) -> tuple[float, bool]:
+        native = not kernels.lacking(one.candidate)
+        if native:
+            return times[one.candidate.id].p50_ms, native
+        alike = [
+            times[v.candidate.id].p50_ms
+            for v in kept
+            if v.candidate.runtime == one.candidate.runtime
+            and v.candidate.precision == one.candidate.precision
+            and not kernels.lacking(v.candidate)
+        ]
+        return min(alike, default=times[one.candidate.id].p50_ms), native
+
+    return tuple(sorted(kept, key=order))
 
 
 def _times(candidates: Sequence[Candidate], reference: Reference, reporter: Reporter) -> dict[str, Latency]:
@@ -56,23 +100,20 @@ def _times(candidates: Sequence[Candidate], reference: Reference, reporter: Repo
         return latency.measure(sessions, reporter.start("measure latency", latency.ROUNDS))
 
 
-class Course(Struct, frozen=True, kw_only=True):
-    """How a conversion went: its recipe as written, its stages, what had to be left out, and its duration."""
-
-    recipe_text: str
-    stages: tuple[Stage, ...]
-    left_out: tuple[LeftOut, ...]
-    seconds: float
-
-
-def compose(recipe: Recipe, data: Dataset, teacher: Reference, findings: Findings, course: Course) -> Report:
+def compose(context: Context, findings: Findings, course: Course) -> Report:
     """Return the report, still without a bundle."""
+    recipe, data, artifact = context.recipe, context.data, course.artifact
     cost = Cost(params=course.stages[-1].params, macs=course.stages[-1].macs)
     return Report(
         name=recipe.name,
         version=recipe.version,
         seed=recipe.seed,
         budget=recipe.budget.drop,
+        budget_cosine=recipe.budget.cosine,
+        metric=data.metric,
+        targets=tuple(
+            TargetReport(name=t.name, title=t.title, figures=t.figures, note=t.note) for t in context.targets
+        ),
         data=DataReport(
             name=data.name,
             labels=data.labels,
@@ -80,11 +121,14 @@ def compose(recipe: Recipe, data: Dataset, teacher: Reference, findings: Finding
             validation=len(data.validation),
             test=len(data.test),
         ),
-        teacher=_teacher(data, teacher, findings.times),
+        teacher=_teacher(context, findings.times),
         stages=course.stages,
+        decisions=artifact.decisions,
+        pruning=artifact.pruning,
+        saturation=artifact.saturation,
         variants=tuple(
-            _variant(verified, rank, data, teacher, findings, cost)
-            for rank, verified in enumerate(findings.ranked)
+            _variant(verified, place, context, findings, cost)
+            for place, verified in enumerate(findings.ranked)
         ),
         left_out=course.left_out,
         bundle=None,
@@ -95,15 +139,21 @@ def compose(recipe: Recipe, data: Dataset, teacher: Reference, findings: Finding
     )
 
 
-def _teacher(data: Dataset, reference: Reference, times: Mapping[str, Latency]) -> TeacherReport:
-    test = accuracy_of(reference.test, data.test.labels)
+def _teacher(context: Context, times: Mapping[str, Latency]) -> TeacherReport:
+    data, reference = context.data, context.reference
+    test = validation = Accuracy(value=1.0, low=1.0, high=1.0)  # where it is itself the measure
+    if data.metric == "accuracy":
+        test = accuracy_of(reference.test, data.test.labels)
+        validation = accuracy_of(reference.validation, data.validation.labels)
     # The order of the recipe's formats: ONNX where there is one.
     size = next((candidate.bytes for candidate in reference.files.values()), 4 * reference.cost.params)
     return TeacherReport(
         accuracy=test.value,
         low=test.low,
         high=test.high,
-        validation=accuracy_of(reference.validation, data.validation.labels).value,
+        validation=validation.value,
+        validation_low=validation.low,
+        validation_high=validation.high,
         bytes=size,
         params=reference.cost.params,
         macs=reference.cost.macs,
@@ -113,29 +163,45 @@ def _teacher(data: Dataset, reference: Reference, times: Mapping[str, Latency]) 
 
 
 def _variant(
-    verified: Verified, rank: int, data: Dataset, reference: Reference, findings: Findings, cost: Cost
+    verified: Verified, place: int, context: Context, findings: Findings, cost: Cost
 ) -> VariantReport:
-    candidate, answers = verified.candidate, findings.test[verified.candidate.id]
-    test = accuracy_of(answers, data.test.labels)
+    data, reference, candidate = context.data, context.reference, verified.candidate
+    answers, middle = findings.test[candidate.id], findings.cosines[candidate.id]
+    raw = data.metric == "cosine"
+    test = _positive(middle) if raw else accuracy_of(answers, data.test.labels)
     teacher = accuracy_of(reference.test, data.test.labels).value
+    seen = fidelity.worst(verified.validation.cosines)
+    validation = _positive(seen) if raw else accuracy_of(verified.validation.indices, data.validation.labels)
     time = findings.times[candidate.id]
     rival = reference.files.get(candidate.runtime)
     return VariantReport(
         id=candidate.id,
         runtime=candidate.runtime,
         precision=candidate.precision,
-        rank=rank,
+        rank=place,
         accuracy=test.value,
         low=test.low,
         high=test.high,
-        validation=accuracy_of(verified.validation.indices, data.validation.labels).value,
-        drop=100 * (teacher - test.value),
+        validation=validation.value,
+        validation_low=validation.low,
+        validation_high=validation.high,
+        drop=0.0 if raw else 100 * (teacher - test.value),
         bytes=candidate.bytes,
         files={path.name: path.stat().st_size for path in candidate.files.values()},
         params=cost.params,
         macs=cost.macs,
         latency=time,
         speedup_vs_teacher=latency.speedup(findings.times[rival.id], time) if rival else None,
-        agreement_with_teacher=agreement(answers, reference.test),
+        agreement_with_teacher=test.value if raw else agreement(answers, reference.test),
         classes=by_class(answers, data.test.labels, len(data.labels)),
+        cosine=middle.value,
+        kernel=kernels.describe(candidate),
+        isa=candidate.isa,
+        float_layers=candidate.float_layers,
     )
+
+
+def _positive(middle: Middle) -> Accuracy:
+    """Return a cosine in the place of an accuracy, which is never negative."""
+    value, low, high = (max(0.0, one) for one in (middle.value, middle.low, middle.high))
+    return Accuracy(value=value, low=low, high=high)

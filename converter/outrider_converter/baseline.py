@@ -67,13 +67,16 @@ def output_rows(scores: Rows) -> dict[str, Rows]:
     }
 
 
-def baseline(frames: Frames, entry: Input, scores: Rows) -> Baseline:
-    """Return the statistics of `frames` and of the probabilities `scores` `(n, classes)` for them."""
+def baseline(frames: Frames, entry: Input, scores: Rows | None) -> Baseline:
+    """Return the statistics of `frames` and of the probabilities `scores` `(n, classes)` for them.
+
+    Raw outputs have no `scores`, and so no statistics.
+    """
     return Baseline(
         samples=len(frames),
         inputs=_statistics(input_rows(frames, entry)),
-        outputs=_statistics(output_rows(scores)),
-        prior=_prior(scores),
+        outputs={} if scores is None else _statistics(output_rows(scores)),
+        prior=() if scores is None else _prior(scores),
     )
 
 

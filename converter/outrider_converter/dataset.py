@@ -1,27 +1,33 @@
-"""Labelled data in three parts, checked before anything is computed."""
+"""Data in three parts, checked before anything is computed."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 from torch import Tensor
 
-from outrider_bundle.errors import DataError
+from outrider_bundle.errors import DataError, UsageError
 from outrider_bundle.manifest import ImagePreprocess
 from outrider_converter import loading
-from outrider_converter.recipe import Recipe
+from outrider_converter.datasets import classes, csv, npz
+from outrider_converter.datasets import folder as folders
+from outrider_converter.datasets.loaded import UNLABELLED, Loaded
+from outrider_converter.recipe import DataOptions, Recipe
 from outrider_converter.tensors import logical_input, prepare
 
 PARTS = ("train", "validation", "test")
+OF_TABLES = ("columns", "target", "group", "window", "validation_groups", "test_groups")
+"""Keys of the recipe's data that only CSV files have."""
+
 Frames = NDArray[Any]
 
 
 class Split(Struct, frozen=True, kw_only=True):
-    """Frames as a camera gives them, the same prepared for torch, and their labels `(n,)` int64."""
+    """Frames as a camera gives them, the same for torch, and their classes `(n,)` int64, -1 for unknown."""
 
     frames: Frames
     prepared: Tensor
@@ -40,66 +46,119 @@ class Split(Struct, frozen=True, kw_only=True):
 
 
 class Dataset(Struct, frozen=True, kw_only=True):
-    """Training data, data to decide with, data to report on, and the class names."""
+    """Training data, data to decide with, data to report on, and the class names.
+
+    `metric` is what variants are judged by: the share of right answers (accuracy), of answers equal to the
+    teacher's (agreement) where validation and test have no labels, or, where there are not even class
+    names, the cosine to the teacher's outputs; all classes are 0 then.
+    """
 
     name: str
     labels: tuple[str, ...]
     train: Split
     validation: Split
     test: Split
+    metric: Literal["accuracy", "agreement", "cosine"] = "accuracy"
 
 
 def load_dataset(recipe: Recipe, folder: Path) -> Dataset:
     """Load and check the data a recipe names.
 
+    Unlabelled samples have the class -1: in training for good, in validation and test until the teacher
+    has answered (`reference.answered`).
+
     Raises:
+        UsageError: keys of the recipe's data contradict one another.
         DataError: it cannot be loaded or does not fit the recipe.
     """
     options = recipe.data
-    labels = _labels(loading.load_object(options.labels, folder, options.cure))
-    parts = loading.call(options.callable, folder, options.cure)
+    kind, loader = _source(options)
+    found = loader(recipe, folder, classes.told(options, folder))
+    names = found.classes
+    splits = {part: _split(part, found.parts[part], recipe, len(names)) for part in PARTS}
+    return Dataset(
+        name=options.name or str(getattr(options, kind)),
+        labels=names,
+        metric=_metric(splits, names),
+        **splits,
+    )
+
+
+def _source(options: DataOptions) -> tuple[str, Callable[[Recipe, Path, tuple[str, ...]], Loaded]]:
+    """Return which key tells the data, and what loads it."""
+    loaders = {"callable": _called, "folder": folders.load, "npz": npz.load, "csv": csv.load}
+    kind = next(name for name in loaders if getattr(options, name) is not None)
+    default = DataOptions()
+    misplaced = [name for name in OF_TABLES if getattr(options, name) != getattr(default, name)]
+    if misplaced and kind != "csv":
+        raise UsageError(
+            f"data.{misplaced[0]} is for tables, and the data comes from data.{kind}", "Leave it out"
+        )
+    return kind, loaders[kind]
+
+
+def _called(recipe: Recipe, folder: Path, names: tuple[str, ...]) -> Loaded:
+    """Load what the user's own function returns."""
+    options = recipe.data
+    parts = loading.call(options.callable or "", folder, options.cure)
     if not isinstance(parts, Mapping) or set(PARTS) - set(parts):
         raise DataError(
             f"'{options.callable}' does not return the parts {', '.join(PARTS)}",
             "Return a dictionary of three pairs (frames, labels)",
         )
-    splits = {part: _split(part, parts[part], recipe, len(labels)) for part in PARTS}
-    return Dataset(name=options.name or options.callable, labels=labels, **splits)
+    return Loaded(classes=names, parts={part: parts[part] for part in PARTS})
 
 
-def _labels(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple) or not value or not all(isinstance(v, str) for v in value):
-        raise DataError("data.labels is not a list of class names", "Name a tuple of strings")
-    if len(set(value)) != len(value):
-        raise DataError("data.labels holds a name twice", "Give every class a name of its own")
-    return tuple(value)
+def _metric(
+    splits: Mapping[str, Split], names: tuple[str, ...]
+) -> Literal["accuracy", "agreement", "cosine"]:
+    """Return what the data allows to judge by."""
+    if not names:
+        return "cosine"
+    bare = [part for part in ("validation", "test") if UNLABELLED in splits[part].labels]
+    if len(bare) == 1:
+        raise DataError(
+            f"The {bare[0]} data has no labels, and validation and test must be alike",
+            "Label both or neither",
+        )
+    return "agreement" if bare else "accuracy"
 
 
 def _split(part: str, pair: object, recipe: Recipe, classes: int) -> Split:
     """Check one part and prepare it."""
     if not isinstance(pair, tuple | list) or len(pair) != 2:  # noqa: PLR2004 - a pair
         raise DataError(f"The {part} data is not a pair (frames, labels)", "Return one pair for each part")
-    frames, labels = np.asarray(pair[0]), np.asarray(pair[1])
-    if len(frames) == 0:
+    frames = np.asarray(pair[0])
+    if frames.ndim == 0 or len(frames) == 0:
         raise DataError(f"The {part} data is empty", "Give every part at least one sample")
-    if labels.shape != (len(frames),):
+    labels = _labels(part, pair[1], len(frames), classes)
+    _check_frames(part, frames, recipe)
+    return Split(frames=frames, prepared=prepare(frames, logical_input(recipe)), labels=labels)
+
+
+def _labels(part: str, given: object, count: int, classes: int) -> NDArray[np.int64]:
+    """Return the class of each of `count` frames, -1 for unknown, 0 where there are no classes."""
+    if given is None:
+        return np.full(count, UNLABELLED if classes else 0, np.int64)
+    labels = np.asarray(given)
+    if labels.shape != (count,):
         raise DataError(
-            f"The {part} data has {len(frames)} frames and labels of shape {labels.shape}",
-            "Give one label a frame",
+            f"The {part} data has {count} frames and labels of shape {labels.shape}", "Give one label a frame"
         )
     if not np.issubdtype(labels.dtype, np.integer):
         raise DataError(f"The {part} labels are {labels.dtype}", "Give class numbers as integers")
-    if labels.min() < 0 or labels.max() >= classes:
+    if not classes:
+        raise DataError(
+            f"The {part} data has labels, and there are no class names",
+            "Name the classes in data.labels or data.classes, or give None for labels",
+        )
+    lowest = UNLABELLED if part == "train" else 0
+    if labels.min() < lowest or labels.max() >= classes:
         raise DataError(
             f"The {part} labels reach from {labels.min()} to {labels.max()}, there are {classes} class names",
-            "Number the classes from 0 and name every one in data.labels",
+            "Number the classes from 0 and name every one in data.labels; -1 is unlabelled, in training only",
         )
-    _check_frames(part, frames, recipe)
-    return Split(
-        frames=frames,
-        prepared=prepare(frames, logical_input(recipe)),
-        labels=labels.astype(np.int64),
-    )
+    return labels.astype(np.int64)
 
 
 def _check_frames(part: str, frames: Frames, recipe: Recipe) -> None:

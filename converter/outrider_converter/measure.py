@@ -7,6 +7,7 @@ import torch
 from msgspec import Struct
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from outrider_converter.progress import NullReporter, Task
 from outrider_converter.tensors import Normalizer
@@ -25,13 +26,23 @@ class Cost(Struct, frozen=True, kw_only=True):
 @torch.inference_mode()
 def logits(model: nn.Module, values: Tensor, normalize: Normalizer, task: Task | None = None) -> Tensor:
     """Return `(n, classes)` float32 of `model` in evaluation mode; `values` are prepared, not normalized."""
+    (answers,) = outputs(model, values, normalize, task)
+    return answers
+
+
+@torch.inference_mode()
+def outputs(
+    model: nn.Module, values: Tensor, normalize: Normalizer, task: Task | None = None
+) -> tuple[Tensor, ...]:
+    """Return every output `(n, ...)` float32 of `model` in evaluation mode for prepared values."""
     task = task or NullReporter().start("", 0)
     model.eval()
     rows = []
     for chunk in torch.split(values, CHUNK):
-        rows.append(model(normalize(chunk)).float())
+        answer = model(normalize(chunk))
+        rows.append((answer,) if isinstance(answer, Tensor) else tuple(answer))
         task.advance(len(chunk))
-    return torch.cat(rows).clone()
+    return tuple(torch.cat([part.float() for part in parts]).clone() for parts in zip(*rows, strict=True))
 
 
 def accuracy(answers: Tensor, labels: NDArray[np.int64]) -> float:
@@ -39,28 +50,33 @@ def accuracy(answers: Tensor, labels: NDArray[np.int64]) -> float:
     return float((answers.argmax(1).numpy() == labels).mean())
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def cost(model: nn.Module, shape: tuple[int, ...]) -> Cost:
-    """Count parameters and multiply-accumulates for one input of `shape`."""
-    macs = 0
+    """Count parameters and multiply-accumulates for one input of `shape`; black boxes count their own.
 
-    def count(module: nn.Module, _: object, output: Tensor) -> None:
-        nonlocal macs
-        weight = module.weight
-        macs += output.numel() // output.shape[0] * weight[0].numel()  # type: ignore[index]
-
-    kinds = (nn.Conv1d, nn.Conv2d, nn.Linear)
-    handles = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, kinds)]
+    Operators are counted as they run, so layers without a module count too. Recurrent layers of torch
+    are one operator each, of which nobody knows the count: they are left out.
+    """
+    if hasattr(model, "files"):
+        own: Cost = model.cost()  # type: ignore[operator]
+        return own
+    rows = getattr(model, "fewest", 1)  # some files take a fixed batch
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # or attention is one operator, and uncounted
     try:
-        model.eval()(torch.zeros(shape))
+        with FlopCounterMode(display=False) as counter:
+            model.eval()(torch.zeros((rows, *shape[1:])))
     finally:
-        for handle in handles:
-            handle.remove()
+        torch.backends.mha.set_fastpath_enabled(fused)
+    macs = counter.get_total_flops() // (2 * rows)
     return Cost(params=sum(p.numel() for p in model.parameters()), macs=macs)
 
 
 def digest(model: nn.Module) -> str:
-    """Return the SHA-256 of a model's whole state, by name."""
+    """Return the SHA-256 of a model's whole state, by name; of a model in a file, that of the file."""
+    known = getattr(model, "file_digest", None)
+    if isinstance(known, str):
+        return known
     total = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         data = value.detach().cpu().contiguous().numpy()

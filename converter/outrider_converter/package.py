@@ -1,9 +1,7 @@
 """From verified variants to a bundle with which a device proves, offline, that it computes the same."""
 
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from msgspec import Struct
@@ -14,29 +12,26 @@ from outrider_bundle.manifest import (
     Baseline,
     ClassificationDecoder,
     Evidence,
-    Expected,
     Golden,
     Lineage,
     Manifest,
     Output,
-    Shape,
+    RawDecoder,
+    Tensor,
     Variant,
     VariantEvidence,
 )
 from outrider_bundle.writer import write_bundle
+from outrider_converter.artifact import Context
 from outrider_converter.baseline import baseline, probabilities
 from outrider_converter.dataset import PARTS, Dataset, Frames
-from outrider_converter.formats.onnx import OUTPUT
+from outrider_converter.exports import OUTPUT
+from outrider_converter.golden import GOLDEN, golden
 from outrider_converter.recipe import Recipe
 from outrider_converter.report import Report
+from outrider_converter.teachers.files import keeps_softmax
 from outrider_converter.tensors import logical_input
 from outrider_converter.verify import Verified, open_model
-from outrider_runtime.proof import expected_outputs, tolerance
-
-GOLDEN = "golden"
-PER_CLASS, MOST_SAMPLES = 2, 32
-CLEAR = 0.2
-"""A golden sample's lead over the second class, so that another CPU's rounding does not turn the answer."""
 
 PACKAGES = (
     "outrider",
@@ -47,6 +42,9 @@ PACKAGES = (
     "litert-torch",
     "ai-edge-quantizer",
     "ai-edge-litert",
+    "openvino",
+    "nncf",
+    "keras",
     "numpy",
 )
 
@@ -72,25 +70,40 @@ def versions() -> dict[str, str]:
     return found
 
 
-def draft(recipe: Recipe, labels: tuple[str, ...]) -> Manifest:
-    """Return a manifest that tells inputs and outputs and has no variant yet."""
-    scores = Output(
-        name=OUTPUT,
-        shape=(1, len(labels)),
-        decoder=ClassificationDecoder(labels=labels, activation="softmax"),
-    )
+def draft(recipe: Recipe, labels: tuple[str, ...], raw: tuple[Tensor, ...] = ()) -> Manifest:
+    """Return a manifest that tells inputs and outputs and has no variant yet.
+
+    Args:
+        recipe: what is converted.
+        labels: the class names; without any the outputs are raw.
+        raw: the outputs of the teacher's own file, then needed.
+    """
+    outputs: tuple[Output, ...]
+    if labels:
+        # A student has logits; a teacher that is its own student has what it has.
+        done = recipe.student.family == "as-is" and keeps_softmax(recipe)
+        decoder = ClassificationDecoder(labels=labels, activation="none" if done else "softmax")
+        outputs = (Output(name=OUTPUT, shape=(1, len(labels)), decoder=decoder),)
+    else:
+        outputs = tuple(Output(name=t.name, shape=t.shape, dtype=t.dtype, decoder=RawDecoder()) for t in raw)
     return Manifest(
         name=recipe.name,
         version=recipe.version,
         app=recipe.app,
         hardware=recipe.hardware,
-        task=recipe.task,
+        task=recipe.task if labels else "raw",
         inputs=(logical_input(recipe),),
-        outputs=(scores,),
+        outputs=outputs,
         variants=(),
         golden=Golden(blob=GOLDEN, shape=(1,), dtype="uint8", expected=()),
         blobs=(),
     )
+
+
+def draft_of(context: Context) -> Manifest:
+    """Return the draft for the conversion that `context` belongs to."""
+    own = next(iter(context.reference.files.values()), None)
+    return draft(context.recipe, context.data.labels, own.outputs if own else ())
 
 
 def package(
@@ -109,14 +122,14 @@ def package(
     blobs: dict[str, bytes | Path] = {}
     for verified in what.ranked:
         blobs |= {file.name: file for file in verified.candidate.files.values()}
-    golden, golden_blobs = _golden(manifest, data, what.ranked)
+    proof, golden_blobs = golden(manifest, data, what.ranked)
     blobs |= golden_blobs
     blobs["report"] = what.report_json
     variants = tuple(_variant(v, rank) for rank, v in enumerate(what.ranked))
     full = replace(
         manifest,
         variants=variants,
-        golden=golden,
+        golden=proof,
         baseline=_baseline(manifest, calibration, what.ranked[0]),
         evidence=_evidence(what.report, len(data.test)),
         lineage=Lineage(
@@ -135,52 +148,17 @@ def _variant(verified: Verified, rank: int) -> Variant:
     return verified.candidate.variant(rank)
 
 
-def _golden(
-    manifest: Manifest, data: Dataset, ranked: Sequence[Verified]
-) -> tuple[Golden, dict[str, bytes | Path]]:
-    """Return golden vectors and their blobs: samples, and each variant's answers to them."""
-    chosen = choose_golden(data, ranked)
-    samples = np.ascontiguousarray(data.validation.frames[chosen])
-    dtype: Literal["uint8", "float32"] = "uint8" if samples.dtype == np.uint8 else "float32"
-    samples = samples.astype(dtype)
-    blobs: dict[str, bytes | Path] = {GOLDEN: samples.tobytes()}
-    expected = []
-    for verified in ranked:
-        candidate = verified.candidate
-        model = open_model(manifest, candidate)
-        try:
-            answers = expected_outputs(model, samples)
-        finally:
-            model.close()
-        name = f"{GOLDEN}-{candidate.id}"
-        blobs[name] = answers
-        expected.append(
-            Expected(variant=candidate.id, blob=name, tolerance=tolerance(candidate.variant(), answers))
-        )
-    shape: Shape = samples.shape
-    return Golden(blob=GOLDEN, shape=shape, dtype=dtype, expected=tuple(expected)), blobs
-
-
-def choose_golden(data: Dataset, ranked: Sequence[Verified]) -> list[int]:
-    """Return validation frames on which all variants agree clearly, the first few of each class."""
-    answers = np.stack([v.validation.indices for v in ranked])
-    clear = (answers == answers[0]).all(0) & (np.stack([v.validation.margins for v in ranked]).min(0) > CLEAR)
-    chosen: list[int] = []
-    for label in range(len(data.labels)):
-        of_class = np.flatnonzero(clear & (data.validation.labels == label))
-        chosen += of_class[:PER_CLASS].tolist()
-    return sorted(chosen[:MOST_SAMPLES]) or list(range(min(PER_CLASS, len(data.validation))))
-
-
 def _baseline(manifest: Manifest, frames: Frames, default: Verified) -> Baseline:
-    tensor, entry = default.candidate.outputs[0], manifest.inputs[0]
+    tensor, entry, decoder = default.candidate.outputs[0], manifest.inputs[0], manifest.outputs[0].decoder
+    if isinstance(decoder, RawDecoder):
+        return baseline(frames, entry, None)
     model = open_model(manifest, default.candidate)
     try:
         raw = np.concatenate([model.outputs(frame)[0].copy().reshape(1, -1) for frame in frames])
     finally:
         model.close()
-    softmax = manifest.outputs[0].decoder.activation == "softmax"
-    return baseline(frames, entry, probabilities(raw, tensor, softmax=softmax))
+    scores = probabilities(raw, tensor, softmax=decoder.activation == "softmax")
+    return baseline(frames, entry, scores)
 
 
 def _evidence(report: Report, samples: int) -> Evidence:
@@ -192,6 +170,7 @@ def _evidence(report: Report, samples: int) -> Evidence:
             low=round(v.low, 5),
             high=round(v.high, 5),
             agreement=round(v.agreement_with_teacher, 5),
+            cosine=None if v.cosine is None else round(v.cosine, 5),
             bytes=v.bytes,
             speedup=round(v.speedup_vs_teacher or 0.0, 3),
         )
@@ -200,7 +179,7 @@ def _evidence(report: Report, samples: int) -> Evidence:
     return Evidence(
         data=report.data.name,
         samples=samples,
-        metric="accuracy",
+        metric=report.metric,
         reference=round(report.teacher.accuracy, 5),
         budget=report.budget,
         variants=rows,

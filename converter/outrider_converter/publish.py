@@ -1,6 +1,7 @@
 """Results appear in the output folder complete or not at all."""
 
 import errno
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -38,6 +39,19 @@ def scratch(out: Path) -> Iterator[Path]:
         raise OutriderError(what, "Free space or name another folder") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(out: Path, own: Path) -> None:
+    """Remove scratch folders that killed conversions into `out` have left; only for who has `out` to himself.
+
+    Args:
+        out: folder of the results.
+        own: a scratch folder to keep.
+    """
+    name = re.compile(rf"\.{re.escape(out.name)}-[a-z0-9_]{{8}}")  # as tempfile makes them
+    for path in out.parent.iterdir():
+        if name.fullmatch(path.name) and path != own and (path / "work").is_dir():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def publish(results: Path, out: Path) -> None:

@@ -2,6 +2,7 @@
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 import jinja2
 import msgspec
@@ -10,7 +11,11 @@ from msgspec import Struct
 from outrider_bundle.bars import Machine
 from outrider_converter.accuracy import Accuracy
 from outrider_converter.latency import Latency
-from outrider_converter.records import LeftOut, Stage
+from outrider_converter.records import Decision, LeftOut, PruneProof, Saturated, Stage
+
+Metric = Literal["accuracy", "agreement", "cosine"]
+"""What an accuracy in a report is: against labels; without them, the share of answers like the teacher's;
+of raw outputs their median cosine to the teacher's."""
 
 
 class DataReport(Struct, frozen=True, kw_only=True):
@@ -30,6 +35,8 @@ class TeacherReport(Struct, frozen=True, kw_only=True):
     low: float
     high: float
     validation: float
+    validation_low: float
+    validation_high: float
     bytes: int
     params: int
     macs: int
@@ -37,13 +44,27 @@ class TeacherReport(Struct, frozen=True, kw_only=True):
     latency: dict[str, Latency]
 
 
+class TargetReport(Struct, frozen=True, kw_only=True):
+    """What was converted for; `figures` tells whether anybody has measured or simulated numbers for it."""
+
+    name: str
+    title: str
+    figures: Literal["measured", "simulated", "unknown"]
+    note: str = ""
+
+
 class VariantReport(Struct, frozen=True, kw_only=True):
-    """A packaged variant. Accuracies are shares on the test split, `low` and `high` their 95 % interval.
+    """A packaged variant. Accuracies are those of the report's metric, on the test split.
 
     Args:
         rank: fallback order; 0 is the fastest.
-        validation: accuracy on the validation split, by which the budget was decided.
-        drop: points under the teacher on the test split.
+        low: with `high` the 95 % interval of `accuracy`.
+        validation: accuracy on the validation split, by which the budget was decided; with its interval.
+        drop: points under the teacher on the test split; 0 for raw outputs.
+        cosine: median cosine of the outputs to the teacher's on the test split.
+        kernel: with which kernels accuracy and cosine were computed.
+        isa: what a CPU must have to run it.
+        float_layers: layers that went back to float.
         files: bytes by file.
         speedup_vs_teacher: against the teacher in the same runtime on one thread; None if it has none.
         classes: accuracy of each class.
@@ -57,6 +78,8 @@ class VariantReport(Struct, frozen=True, kw_only=True):
     low: float
     high: float
     validation: float
+    validation_low: float
+    validation_high: float
     drop: float
     bytes: int
     files: dict[str, int]
@@ -66,6 +89,10 @@ class VariantReport(Struct, frozen=True, kw_only=True):
     speedup_vs_teacher: float | None
     agreement_with_teacher: float
     classes: tuple[float | None, ...]
+    cosine: float | None = None
+    kernel: str = ""
+    isa: tuple[str, ...] = ()
+    float_layers: tuple[str, ...] = ()
 
 
 class BundleReport(Struct, frozen=True, kw_only=True):
@@ -78,7 +105,10 @@ class BundleReport(Struct, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """All that a conversion found out."""
+    """All that a conversion found out.
+
+    `budget` is in points, `budget_cosine` the smallest cosine that was asked for, if any.
+    """
 
     schema: int = 1
     name: str
@@ -95,6 +125,12 @@ class Report(Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     seconds: float
     recipe: str
+    metric: Metric = "accuracy"
+    budget_cosine: float | None = None
+    targets: tuple[TargetReport, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    pruning: PruneProof | None = None
+    saturation: tuple[Saturated, ...] = ()
 
 
 def encode(report: Report) -> bytes:

@@ -1,117 +1,85 @@
-"""Small networks to learn: built-in families scaled by a width, or the user's own callable.
+"""The student: a family scaled by a width, the user's own network, or the teacher itself."""
 
-Source of the depthwise-separable block: Howard et al., "MobileNets", arXiv 1704.04861; of the
-residual one: He et al., "Deep Residual Learning for Image Recognition", arXiv 1512.03385.
-"""
-
+import copy
 import difflib
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from outrider_bundle.errors import DataError, UsageError
 from outrider_converter import loading
-from outrider_converter.recipe import Recipe
+from outrider_converter.families import FAMILIES, ds_cnn, ds_cnn_1d, mlp, res_cnn
+from outrider_converter.recipe import BUILT_IN_STUDENTS, Recipe
+from outrider_converter.teachers.answers import Logarithm
+
+__all__ = [
+    "FAMILIES",
+    "build_student",
+    "check_model",
+    "ds_cnn",
+    "ds_cnn_1d",
+    "family",
+    "mlp",
+    "res_cnn",
+]
+
+PRUNABLE = (nn.Conv1d, nn.Conv2d, nn.Linear)
 
 
-def convolution(
-    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1
-) -> list[nn.Module]:
-    """Build a convolution that keeps the size (over `stride`) and its batch normalization."""
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return [conv, nn.BatchNorm2d(outputs)]
+def build_student(
+    recipe: Recipe, classes: int | None, folder: Path, teacher: nn.Module | None = None
+) -> nn.Module:
+    """Build the student of `recipe` and check that it fits.
 
+    Args:
+        recipe: names it.
+        classes: how many logits it gives; None for raw outputs.
+        folder: the recipe's.
+        teacher: the loaded one, for the families `auto` and `as-is`.
 
-class Residual(nn.Module):
-    """Two 3x3 convolutions around an identity: `(n, c, h, w)` to the same shape."""
-
-    def __init__(self, channels: int) -> None:
-        """Build the block for `channels` channels."""
-        super().__init__()
-        relu = nn.ReLU(inplace=True)
-        self.body = nn.Sequential(*convolution(channels, channels), relu, *convolution(channels, channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Add the residual and rectify."""
-        return functional.relu(x + self.body(x))
-
-
-class Separable(nn.Module):
-    """Depthwise 3x3, then pointwise; with an identity around it where the shapes allow one."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
-        """Build the block from `inputs` to `outputs` channels."""
-        super().__init__()
-        self.body = nn.Sequential(
-            *convolution(inputs, inputs, stride=stride, groups=inputs),
-            nn.ReLU(inplace=True),
-            *convolution(inputs, outputs, kernel=1),
-            nn.ReLU(inplace=True),
-        )
-        self.identity = inputs == outputs and stride == 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output."""
-        y: Tensor = self.body(x)
-        return x + y if self.identity else y
-
-
-class Pooled(nn.Module):
-    """A feature extractor, global average pooling and one linear layer: the lightest head there is."""
-
-    def __init__(self, features: list[nn.Module], channels: int, classes: int) -> None:
-        """Put the head for `classes` classes on `features` of `channels` channels."""
-        super().__init__()
-        self.features = nn.Sequential(*features)
-        self.head = nn.Linear(channels, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `(n, classes)` logits for `(n, c, h, w)`."""
-        scores: Tensor = self.head(self.features(x).mean((2, 3)))
-        return scores
-
-
-def stem(inputs: int, outputs: int, stride: int = 2) -> list[nn.Module]:
-    """Build the first layer: a full 3x3 convolution, which int8 covers well, unlike a depthwise one."""
-    return [*convolution(inputs, outputs, stride=stride), nn.ReLU(inplace=True)]
-
-
-def ds_cnn(channels: int, classes: int, width: int) -> nn.Module:
-    """Build the depthwise-separable family: most accurate for its parameters, slow to train on a CPU."""
-    a, b, c = width, 2 * width, 4 * width
-    blocks = [Separable(a, b), Separable(b, b), Separable(b, c, 2), Separable(c, c)]
-    return Pooled([*stem(channels, a), *blocks], c, classes)
-
-
-def res_cnn(channels: int, classes: int, width: int) -> nn.Module:
-    """Build the residual family: full convolutions, three times as fast to train as `ds-cnn`."""
-    a, b = width, 2 * width
-    down = stem(a, b)
-    return Pooled([*stem(channels, a), Residual(a), *down, Residual(b), Residual(b)], b, classes)
-
-
-FAMILIES: dict[str, Callable[[int, int, int], nn.Module]] = {"ds-cnn": ds_cnn, "res-cnn": res_cnn}
-"""Name to builder: `(input channels, classes, width)` to a network that gives logits."""
-
-
-def build_student(recipe: Recipe, classes: int, folder: Path) -> nn.Module:
-    """Build the untrained student of `recipe` and check that it fits.
+    Returns:
+        An untrained network, a copy of the teacher (`auto`), or the teacher itself (`as-is`).
 
     Raises:
         UsageError: no such family.
-        DataError: the callable fails or its network does not fit input and classes.
+        DataError: the callable fails, its network does not fit input and classes, or the teacher cannot
+            be a student.
     """
     options = recipe.student
     if options.callable is not None:
         model = loading.call(options.callable, folder)
-        name = f"'{options.callable}'"
-    else:
-        model = family(options.family)(recipe.input.shape[1], classes, options.width)
-        name = f"The family {options.family}"
-    return check_model(model, name, recipe.input.shape, classes)
+        return check_model(model, f"'{options.callable}'", recipe.input.shape, classes)
+    if options.family in BUILT_IN_STUDENTS:
+        return _teacher_as(options.family, teacher)
+    build = family(options.family)
+    if classes is None:
+        raise DataError(
+            f"The family {options.family} gives one score a class, and there are no class names",
+            'Give data.classes, or set student.family = "as-is" for raw outputs',
+        )
+    model = build(recipe.input.shape[1], classes, options.width)
+    return check_model(model, f"The family {options.family}", recipe.input.shape, classes)
+
+
+def _teacher_as(name: str, teacher: nn.Module | None) -> nn.Module:
+    """Return the teacher as it is, or a copy of it that can learn."""
+    if teacher is None:
+        raise UsageError(f"The student '{name}' needs a teacher", "Load the teacher first")
+    if isinstance(teacher, Logarithm) and not hasattr(teacher, "files"):
+        raise DataError(
+            f"The student {name} would have the teacher's softmax and a logarithm at its end",
+            'Leave the softmax out of the network and set teacher.output = "logits"',
+        )
+    if name == "as-is":
+        return teacher
+    if not any(isinstance(module, PRUNABLE) for module in teacher.modules()):
+        raise DataError(
+            "The student auto narrows layers of torch, and the teacher has none: a file shows only operators",
+            "Give teacher.callable, or choose another student.family",
+        )
+    return copy.deepcopy(teacher).requires_grad_(requires_grad=True)
 
 
 def family(name: str) -> Callable[[int, int, int], nn.Module]:
@@ -122,15 +90,22 @@ def family(name: str) -> Callable[[int, int, int], nn.Module]:
     """
     if name in FAMILIES:
         return FAMILIES[name]
-    near = difflib.get_close_matches(name, FAMILIES, 1)
+    known = (*FAMILIES, *BUILT_IN_STUDENTS)
+    near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean '{near[0]}'? " if near else ""
     raise UsageError(
-        f"There is no student family '{name}'", f"{hint}There are: {', '.join(FAMILIES)}".capitalize()
+        f"There is no student family '{name}'", f"{hint}There are: {', '.join(known)}".capitalize()
     )
 
 
-def check_model(model: object, name: str, shape: tuple[int, ...], classes: int) -> nn.Module:
-    """Return `model` if it turns an input of `shape` into one finite score a class.
+def check_model(model: object, name: str, shape: tuple[int, ...], classes: int | None) -> nn.Module:
+    """Return `model` if it turns an input of `shape` into finite numbers.
+
+    Args:
+        model: what a callable has returned.
+        name: of the model, for the message.
+        shape: of its input, batch included.
+        classes: it must give one score for each; None takes any tensor or tuple of tensors.
 
     Raises:
         DataError: it does not.
@@ -148,12 +123,32 @@ def check_model(model: object, name: str, shape: tuple[int, ...], classes: int) 
             f"{name} does not take an input of shape {tuple(probe.shape)}: {loading.describe(error)}",
             "Correct input.shape or the network",
         ) from error
+    for part in _raw(answer, name) if classes is None else [_scores(answer, name, classes)]:
+        if not torch.isfinite(part).all():
+            raise DataError(f"{name} gives NaN or infinity for an empty input", "Check its weights")
+    return model
+
+
+def _scores(answer: object, name: str, classes: int) -> Tensor:
+    """Return the answer to two samples if it is one score a class."""
     if not isinstance(answer, Tensor) or answer.shape != (2, classes):
         got = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
         raise DataError(
             f"{name} gives {got} where (2, {classes}) is needed: one score for each of the {classes} labels",
             "Correct data.labels or the network's last layer",
         )
-    if not torch.isfinite(answer).all():
-        raise DataError(f"{name} gives NaN or infinity for an empty input", "Check its weights")
-    return model
+    return answer
+
+
+def _raw(answer: object, name: str) -> list[Tensor]:
+    """Return the parts of the answer to two samples if each has a row for each."""
+    parts: list[Tensor] = []
+    for part in answer if isinstance(answer, tuple) else (answer,):
+        if not isinstance(part, Tensor) or part.shape[:1] != (2,):
+            got = tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__
+            raise DataError(
+                f"{name} gives {got} for two samples, tensors with a row for each are needed",
+                "Let the network return a tensor or a tuple of tensors, batch first",
+            )
+        parts.append(part)
+    return parts

@@ -10,19 +10,22 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from torch import nn
 
-from outrider_bundle.errors import OutriderError
+from outrider_bundle.errors import EngineError, OutriderError
 from outrider_bundle.manifest import Manifest
-from outrider_converter import measure
+from outrider_converter import fidelity, kernels
 from outrider_converter.accuracy import Indices
-from outrider_converter.artifact import Candidate, Context
-from outrider_converter.dataset import Frames, Split
-from outrider_converter.progress import Reporter, Task
+from outrider_converter.artifact import Context
+from outrider_converter.dataset import Frames
+from outrider_converter.exports import Candidate
+from outrider_converter.fidelity import Outputs
+from outrider_converter.progress import Task
+from outrider_converter.recipe import BudgetOptions
 from outrider_converter.records import LeftOut
+from outrider_runtime.decoders import dequantize
 from outrider_runtime.pipeline import Model
 
 STRIDE = 100
 """Frames between two moves of the bar."""
-
 
 PROBES = 32
 """Frames on which an exported float file is compared with the torch network."""
@@ -32,44 +35,91 @@ FAITHFUL = 1e-3
 
 
 class Answers(Struct, frozen=True, kw_only=True):
-    """The most likely class of each frame `(n,)` and its lead over the second `(n,)`."""
+    """What a variant has answered to n frames.
+
+    Args:
+        indices: most likely class of each frame, int64 `(n,)`; zeros for raw outputs.
+        margins: its lead over the second, float64 `(n,)`; zeros for raw outputs.
+        cosines: of each output and frame to the teacher's, float64 `(outputs, n)`.
+    """
 
     indices: Indices
     margins: NDArray[np.float64]
+    cosines: NDArray[np.float64]
+
+    @property
+    def cosine(self) -> float:
+        """The median over the frames; of several outputs, that of the worst."""
+        return fidelity.worst(self.cosines).value
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """How a candidate did on the validation split.
+
+    Args:
+        answers: all of them.
+        drop: points under the teacher; without labels points of disagreement, 0 for raw outputs.
+        cosine: median cosine to the teacher.
+        reason: why it does not keep the budget; empty if it does.
+    """
+
+    answers: Answers
+    drop: float
+    cosine: float
+    reason: str
 
 
 class Verified(Struct, frozen=True, kw_only=True):
-    """A variant within the budget; `drop` is in points under the teacher on the validation split."""
+    """A variant within the budget; `drop` and `cosine` are those of the validation split."""
 
     candidate: Candidate
     drop: float
+    cosine: float
     validation: Answers
 
 
 def open_model(manifest: Manifest, candidate: Candidate) -> Model:
-    """Open a candidate as a device would, on one thread."""
-    return Model.open(manifest, candidate.variant(), candidate.files, {"threads": 1})
+    """Open a candidate as a device would, on one thread; see `kernels.options`."""
+    return Model.open(manifest, candidate.variant(), candidate.files, kernels.options(candidate))
 
 
-def answer(manifest: Manifest, candidate: Candidate, frames: Frames, task: Task) -> Answers:
+def answer(manifest: Manifest, candidate: Candidate, frames: Frames, wanted: Outputs, task: Task) -> Answers:
     """Run a candidate over all frames.
 
+    Args:
+        manifest: tells inputs and outputs.
+        candidate: what to run.
+        frames: n of them.
+        wanted: the teacher's answers to the same.
+        task: is told of the progress.
+
     Raises:
-        EngineError: the runtime does not load or run it.
+        EngineError: the runtime does not load or run it, or it answers NaN.
     """
     model = open_model(manifest, candidate)
-    indices = np.empty(len(frames), np.int64)
-    margins = np.empty(len(frames))
+    raw = manifest.task == "raw"
+    indices, margins = np.zeros(len(frames), np.int64), np.zeros(len(frames))
+    cosines = np.empty((len(wanted), len(frames)))
     try:
         for row, frame in enumerate(frames):
-            seen = model.perceive(frame)
-            indices[row], margins[row] = seen.index, seen.margin
+            given = model.outputs(frame)
+            cosines[:, row] = _cosines(candidate, given, [one[row] for one in wanted])
+            if not raw:
+                seen = model.ports.decode(given)
+                indices[row], margins[row] = seen.index, seen.margin
             if row % STRIDE == STRIDE - 1:
                 task.advance(STRIDE)
         task.advance(len(frames) % STRIDE)
     finally:
         model.close()
-    return Answers(indices=indices, margins=margins)
+    if not np.isfinite(cosines).all():
+        raise EngineError("The model answered NaN or infinity", "Look at the ranges it was quantized with")
+    return Answers(indices=indices, margins=margins, cosines=cosines)
+
+
+def _cosines(candidate: Candidate, given: Sequence[Frames], wanted: Sequence[Frames]) -> list[float]:
+    rows = zip(given, candidate.outputs, wanted, strict=True)
+    return [fidelity.cosine(dequantize(mine, tensor), theirs) for mine, tensor, theirs in rows]
 
 
 def export_error(manifest: Manifest, candidate: Candidate, model: nn.Module, context: Context) -> float:
@@ -88,50 +138,77 @@ def export_error(manifest: Manifest, candidate: Candidate, model: nn.Module, con
         EngineError: the runtime does not load or run it.
     """
     split = context.data.validation
-    wanted = measure.logits(model, split.prepared[:PROBES], context.views.normalize).numpy()
+    answers = fidelity.outputs(model, split.prepared[:PROBES], context.views.normalize)
+    wanted = fidelity.as_stated(manifest, answers)
+    worst = 0.0
     opened = open_model(manifest, candidate)
     try:
-        given = np.stack([opened.outputs(frame)[0][0].copy() for frame in split.frames[:PROBES]])
+        for row, frame in enumerate(split.frames[:PROBES]):
+            pairs = zip(opened.outputs(frame), wanted, strict=True)
+            worst = max([worst, *(_relative(given, one[row]) for given, one in pairs)])
     finally:
         opened.close()
-    gaps = np.linalg.norm(given - wanted, axis=1) / np.maximum(np.linalg.norm(wanted, axis=1), 1e-6)
-    return float(gaps.max())
+    return worst
+
+
+def _relative(given: Frames, wanted: Frames) -> float:
+    """Return the norm of the difference over that of what is wanted; infinite if there is no number."""
+    gap = float(np.linalg.norm(given.reshape(-1).astype(np.float64) - wanted.reshape(-1)))
+    ratio = gap / max(float(np.linalg.norm(wanted)), 1e-6)
+    return ratio if np.isfinite(ratio) else np.inf
+
+
+def judge(manifest: Manifest, candidate: Candidate, context: Context) -> Verdict:
+    """Judge a candidate by the recipe's budget, on the validation split.
+
+    Raises:
+        EngineError: the runtime does not load or run it.
+    """
+    data, split = context.data, context.data.validation
+    task = context.reporter.start(f"verify {candidate.id}", len(split))
+    wanted = fidelity.teacher_outputs(manifest, context, "validation")
+    answers = answer(manifest, candidate, split.frames, wanted, task)
+    drop = 0.0
+    if data.metric != "cosine":
+        right = context.reference.validation == split.labels, answers.indices == split.labels
+        drop = 100 * float(right[0].mean() - right[1].mean())
+    reason = _reason(context.recipe.budget, data.metric, drop, answers.cosine)
+    return Verdict(answers=answers, drop=drop, cosine=answers.cosine, reason=reason)
+
+
+def _reason(budget: BudgetOptions, metric: str, drop: float, cosine: float) -> str:
+    """Return why a variant does not keep `budget`, or nothing."""
+    reasons = []
+    if drop > budget.drop and metric == "accuracy":
+        reasons.append(f"{drop:.2f} points under the teacher, the budget is {budget.drop:g}")
+    elif drop > budget.drop:
+        reasons.append(f"{drop:.2f} points of disagreement with the teacher, the budget is {budget.drop:g}")
+    if budget.cosine is not None and cosine < budget.cosine:
+        reasons.append(f"median cosine to the teacher {cosine:.4f}, the budget is {budget.cosine:g}")
+    return f"on the validation split {' and '.join(reasons)}" if reasons else ""
 
 
 def verify(
-    manifest: Manifest,
-    candidates: Sequence[Candidate],
-    split: Split,
-    reference: float,
-    budget: float,
-    reporter: Reporter,
+    manifest: Manifest, candidates: Sequence[Candidate], context: Context
 ) -> tuple[tuple[Verified, ...], tuple[LeftOut, ...]]:
-    """Judge candidates on `split`.
-
-    Args:
-        manifest: tells inputs and outputs.
-        candidates: what to judge.
-        split: the validation data.
-        reference: the teacher's accuracy on it.
-        budget: largest drop in points.
-        reporter: shows progress.
+    """Judge candidates one by one.
 
     Returns:
         What keeps the budget, and what does not with the reason.
     """
     kept, left_out = [], []
     for candidate in candidates:
-        task = reporter.start(f"verify {candidate.id}", len(split))
         try:
-            answers = answer(manifest, candidate, split.frames, task)
+            verdict = judge(manifest, candidate, context)
         except OutriderError as error:
             left_out.append(LeftOut(id=candidate.id, reason=str(error)))
             continue
-        accuracy = float((answers.indices == split.labels).mean())
-        drop = 100 * (reference - accuracy)
-        if drop <= budget:
-            kept.append(Verified(candidate=candidate, drop=drop, validation=answers))
-        else:
-            reason = f"{drop:.2f} points under the teacher on the validation split, the budget is {budget:g}"
-            left_out.append(LeftOut(id=candidate.id, reason=reason))
+        if verdict.reason:
+            left_out.append(LeftOut(id=candidate.id, reason=verdict.reason))
+            continue
+        kept.append(
+            Verified(
+                candidate=candidate, drop=verdict.drop, cosine=verdict.cosine, validation=verdict.answers
+            )
+        )
     return tuple(kept), tuple(left_out)

@@ -1,14 +1,26 @@
-"""Augmented copies of the training split; the teacher is asked once for each and its answers are kept."""
+"""Augmented copies of the training split; the teacher is asked once for each and its answers are kept.
+
+They outlive a killed conversion, too: a teacher is many times as large as its student.
+"""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from outrider_bundle.errors import DataError
 from outrider_converter import measure, seeding
+from outrider_converter.checkpoint import Checkpoints, NullCheckpoints
 from outrider_converter.dataset import Dataset
 from outrider_converter.progress import Reporter
 from outrider_converter.recipe import Recipe
 from outrider_converter.tensors import Normalizer, logical_input
+
+CHUNK = 4096
+"""Images moved at once."""
+
+
+WORTH_KEEPING = 2**28
+"""Bytes of answers that are kept on disk at most."""
 
 
 class View(tuple[Tensor, Tensor]):
@@ -44,27 +56,94 @@ def augment(images: Tensor, source: torch.Generator, *, flip: bool, shift: int) 
 class Views:
     """The views of a training split, made when first asked for. View 0 is the split as it is."""
 
-    def __init__(self, recipe: Recipe, data: Dataset, teacher: nn.Module, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Dataset,
+        teacher: nn.Module,
+        reporter: Reporter,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
         """Remember what views are made from; computes nothing yet."""
-        self._recipe, self._data, self._teacher, self._reporter = recipe, data, teacher, reporter
-        self._made: dict[int, View] = {}
+        self._checkpoints = checkpoints or NullCheckpoints()
+        self._recipe, self._data, self._reporter = recipe, data, reporter
+        self._augments = recipe.distill.flip or recipe.distill.shift > 0
+        self._values: dict[int, Tensor] = {0: data.train.prepared}
+        self._answers: dict[int, Tensor] = {}
+        self.teacher = teacher
         self.normalize = Normalizer(logical_input(recipe))
         self.labels = torch.from_numpy(data.train.labels)
 
     def get(self, epoch: int) -> View:
-        """Return the view of an epoch."""
-        index = epoch % self._recipe.distill.views
-        if index not in self._made:
-            self._made[index] = self._make(index)
-        return self._made[index]
+        """Return the view of an epoch.
 
-    def _make(self, index: int) -> View:
-        options, values = self._recipe.distill, self._data.train.prepared
-        if index and (options.flip or options.shift):
+        Raises:
+            DataError: there are no class names.
+        """
+        index, values = self._index(epoch), self.values(epoch)
+        if index not in self._answers:
+            self._check()
+            self._answers[index] = self._ask_all(f"teacher, view {index + 1}", values)
+        return View((values, self._answers[index]))
+
+    def values(self, epoch: int) -> Tensor:
+        """Return the values of an epoch's view, without asking the teacher."""
+        index = self._index(epoch)
+        if index not in self._values:
             source = seeding.generator(self._recipe.seed, "view", index)
-            parts = [
-                augment(c, source, flip=options.flip, shift=options.shift) for c in torch.split(values, 4096)
-            ]
-            values = torch.cat(parts)
-        task = self._reporter.start(f"teacher, view {index + 1}", len(values))
-        return View((values, measure.logits(self._teacher, values, self.normalize, task)))
+            chunks = torch.split(self._data.train.prepared, CHUNK)
+            self._values[index] = torch.cat([self._augmented(chunk, source) for chunk in chunks])
+        return self._values[index]
+
+    def fresh(self, index: Tensor, source: torch.Generator) -> Tensor:
+        """Return the values of the samples `index`, augmented anew.
+
+        Args:
+            index: int64 `(n,)`.
+            source: of all randomness.
+        """
+        return self._augmented(self._data.train.prepared[index], source)
+
+    def ask(self, inputs: Tensor) -> Tensor:
+        """Return the teacher's logits on normalized inputs, now.
+
+        Raises:
+            DataError: there are no class names.
+        """
+        self._check()
+        with torch.no_grad():
+            answers: Tensor = self.teacher(inputs)
+        return answers.float()
+
+    def accuracy(self, model: nn.Module) -> float:
+        """Return the accuracy of `model` on the validation split; it is left in evaluation mode."""
+        split = self._data.validation
+        return measure.accuracy(measure.logits(model, split.prepared, self.normalize), split.labels)
+
+    def _index(self, epoch: int) -> int:
+        """Return the number of an epoch's view; without augmentation all are the same."""
+        return epoch % self._recipe.distill.views if self._augments else 0
+
+    def _augmented(self, values: Tensor, source: torch.Generator) -> Tensor:
+        options = self._recipe.distill
+        return augment(values, source, flip=options.flip, shift=options.shift) if self._augments else values
+
+    def _ask_all(self, name: str, values: Tensor) -> Tensor:
+        """Return the teacher's logits on a whole view, from an earlier run if it got so far."""
+        task = self._reporter.start(name, len(values))
+        saved = self._checkpoints.load(name)
+        if saved is not None:
+            task.advance(len(values), "taken from an earlier run")
+            kept: Tensor = saved["answers"]
+            return kept
+        answers = measure.logits(self.teacher, values, self.normalize, task)
+        if answers.nbytes <= WORTH_KEEPING:
+            self._checkpoints.save(name, {"answers": answers})
+        return answers
+
+    def _check(self) -> None:
+        if not self._data.labels:
+            raise DataError(
+                "Raw outputs cannot be distilled: there are no class names",
+                'Give data.classes, or set student.family = "as-is"',
+            )

@@ -10,7 +10,16 @@ import msgspec
 
 from outrider_bundle.blocks import aligned, digests
 from outrider_bundle.errors import BundleError
-from outrider_bundle.manifest import Golden, ImagePreprocess, Input, Manifest, Output, Tensor, Variant
+from outrider_bundle.manifest import (
+    Golden,
+    ImagePreprocess,
+    Input,
+    Manifest,
+    Output,
+    RawDecoder,
+    Tensor,
+    Variant,
+)
 
 ITEMSIZE = {
     "bool": 1,
@@ -73,13 +82,20 @@ def check_content(manifest: Manifest) -> None:
     for one in tensors:
         _check_size(f"'{one.name}'", one)
     for output in manifest.outputs:
-        labels = len(output.decoder.labels)
-        if labels != math.prod(output.shape[1:]):
-            raise BundleError(f"Output '{output.name}' has {labels} labels for a shape of {output.shape}")
+        _check_output(manifest, output)
     for variant in manifest.variants:
         _check_variant(manifest, variant)
     _check_golden(manifest, manifest.golden)
     _check_evidence(manifest)
+
+
+def _check_output(manifest: Manifest, output: Output) -> None:
+    decoder = output.decoder
+    if isinstance(decoder, RawDecoder) != (manifest.task == "raw"):
+        raise BundleError(f"Output '{output.name}' has a decoder that is not of the task {manifest.task}")
+    if not isinstance(decoder, RawDecoder) and len(decoder.labels) != math.prod(output.shape[1:]):
+        labels = len(decoder.labels)
+        raise BundleError(f"Output '{output.name}' has {labels} labels for a shape of {output.shape}")
 
 
 def _check_variant(manifest: Manifest, variant: Variant) -> None:
@@ -120,7 +136,10 @@ def _check_golden(manifest: Manifest, golden: Golden) -> None:
         what = f"What variant '{expected.variant}' must answer"
         if expected.variant not in variants:
             raise BundleError(f"{what} is given, but there is no such variant")
-        answer = sum(nbytes(tensor.shape[1:], tensor.dtype) for tensor in variants[expected.variant].outputs)
+        outputs = variants[expected.variant].outputs
+        if expected.more and len(expected.more) != len(outputs) - 1:
+            raise BundleError(f"{what} has {1 + len(expected.more)} tolerances for {len(outputs)} outputs")
+        answer = sum(nbytes(tensor.shape[1:], tensor.dtype) for tensor in outputs)
         _need_bytes(manifest, expected.blob, golden.shape[0] * answer, what)
     proved = {expected.variant for expected in golden.expected}
     for variant in manifest.variants:

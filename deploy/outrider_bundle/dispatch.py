@@ -46,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments behind the program's name; those of the process if None.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime would report its use to a server
     try:
         code = _run(arguments)
         sys.stdout.flush()

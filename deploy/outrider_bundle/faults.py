@@ -118,7 +118,9 @@ def _member(value: object, kind: Any) -> tuple[Any, str]:  # noqa: ANN401 - an a
     union = _parts(kind)[0]
     if get_origin(union) not in {Union, types.UnionType}:
         return kind, ""
-    members = get_args(union)
+    members = [member for member in get_args(union) if member is not type(None)]
+    if len(members) == 1 and value is not None:
+        return members[0], ""
     structs = [member for member in members if isinstance(member, type) and issubclass(member, Struct)]
     if isinstance(value, list):
         fitting = [m for m in members if _shape(m) in _LISTS]

@@ -81,6 +81,10 @@ class ClassificationDecoder(Record, frozen=True, kw_only=True, tag="classificati
     activation: Literal["softmax", "none"] = "softmax"
 
 
+class RawDecoder(Record, frozen=True, kw_only=True, tag="raw", tag_field="kind"):
+    """No reading at all: numbers for a program of the user's own. An agent cannot act on them."""
+
+
 class Input(Record, frozen=True, kw_only=True):
     """A logical input: what the model sees after preprocessing, whatever the variant stores it as."""
 
@@ -97,7 +101,7 @@ class Output(Record, frozen=True, kw_only=True):
     name: Text
     shape: Shape
     dtype: Dtype = "float32"
-    decoder: ClassificationDecoder
+    decoder: ClassificationDecoder | RawDecoder
 
 
 class File(Record, frozen=True, kw_only=True):
@@ -146,12 +150,24 @@ class RelativeTolerance(Record, frozen=True, kw_only=True, tag="relative", tag_f
     relative: Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
+Tolerance = StepTolerance | RelativeTolerance
+
+
 class Expected(Record, frozen=True, kw_only=True):
-    """What one variant must answer: `blob` holds its outputs for all samples, in output order, as stored."""
+    """What one variant must answer: `blob` holds its outputs for all samples, in output order, as stored.
+
+    Args:
+        variant: its id.
+        blob: name of the answers.
+        tolerance: of the first output, and of the others if `more` does not tell.
+        more: of the other outputs, in their order; all of them or none.
+        agreement: needed share of samples whose most likely class is the expected one; 0 for raw outputs.
+    """
 
     variant: Identifier
     blob: Identifier
-    tolerance: StepTolerance | RelativeTolerance
+    tolerance: Tolerance
+    more: Annotated[tuple[Tolerance, ...], Meta(max_length=15)] = ()
     agreement: Share = 1.0
 
 
@@ -187,19 +203,35 @@ class Baseline(Record, frozen=True, kw_only=True):
 
 
 class VariantEvidence(Record, frozen=True, kw_only=True):
-    """What the converter measured of one variant on held-out data; `low`, `high`: 95 % interval."""
+    """What the converter measured of one variant on held-out data.
+
+    Args:
+        variant: its id.
+        accuracy: the value of the evidence's `metric`; `low` and `high` are its 95 % interval.
+        low: see `accuracy`.
+        high: see `accuracy`.
+        agreement: share of equal answers with the teacher; of raw outputs their median cosine.
+        cosine: median cosine of the outputs to the teacher's; None if it was not measured.
+        bytes: of all its files.
+        speedup: against the teacher in the same runtime, 0 if that is not known.
+    """
 
     variant: Identifier
     accuracy: Share
     low: Share
     high: Share
     agreement: Share
+    cosine: Annotated[float, Meta(ge=-1.0, le=1.0)] | None = None
     bytes: Size
     speedup: Annotated[float, Meta(ge=0.0)]
 
 
 class Evidence(Record, frozen=True, kw_only=True):
-    """A summary of at most 4 KB; the whole report is the blob `report`."""
+    """A summary of at most 4 KB; the whole report is the blob `report`.
+
+    `metric` is what was measured: `accuracy`, without labels `agreement` with the teacher, or of raw
+    outputs their median `cosine` to the teacher's.
+    """
 
     data: Text
     samples: Size
@@ -243,7 +275,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     version: Semver
     app: Identifier
     hardware: Annotated[tuple[Identifier, ...], Meta(min_length=1, max_length=64)]
-    task: Literal["classification"]
+    task: Literal["classification", "raw"]
     inputs: Annotated[tuple[Input, ...], Meta(min_length=1, max_length=16)]
     outputs: Annotated[tuple[Output, ...], Meta(min_length=1, max_length=16)]
     variants: Annotated[tuple[Variant, ...], Meta(min_length=1, max_length=64)]

@@ -15,6 +15,8 @@ from outrider_bundle.faults import find, make
 MAX_BYTES = 1 << 20
 """No settings file is longer."""
 
+CURE = "Add or correct the keys named"
+
 S = TypeVar("S", bound=Struct)
 
 
@@ -26,7 +28,7 @@ def read(path: str | Path, kind: type[S], error: type[OutriderError]) -> S:
     """
     made, faults = convert(table(Path(path), error), kind, "")
     if made is None:
-        raise error(summary(str(path), faults))
+        raise error(summary(str(path), faults), CURE)
     return made
 
 

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from outrider_bundle.manifest import Manifest, RelativeTolerance, Tensor, Variant
+from outrider_bundle.manifest import Manifest, Output, RawDecoder, RelativeTolerance, Tensor, Variant
 
 
 def inspection(console: Console, manifest: Manifest, facts: dict[str, str]) -> None:
@@ -13,7 +13,7 @@ def inspection(console: Console, manifest: Manifest, facts: dict[str, str]) -> N
         "name": f"{manifest.name} {manifest.version}",
         "for": f"{manifest.app} on {', '.join(manifest.hardware)}",
         "task": manifest.task,
-        "labels": _some([label for output in manifest.outputs for label in output.decoder.labels]),
+        "labels": _some([label for output in manifest.outputs for label in _labels(output)]),
         "golden": f"{manifest.golden.shape[0]} samples, {manifest.golden.dtype}",
     }
     facts_table(console, head | _evidence(manifest) | facts)
@@ -95,6 +95,14 @@ def _evidence(manifest: Manifest) -> dict[str, str]:
     ]
     text = f"{evidence.samples} samples of {evidence.data}, teacher {evidence.reference:.4f}"
     return {evidence.metric: "; ".join([text, *lines])}
+
+
+def _labels(output: Output) -> tuple[str, ...]:
+    return (
+        (f"none, '{output.name}' is raw",)
+        if isinstance(output.decoder, RawDecoder)
+        else output.decoder.labels
+    )
 
 
 def _tensor(tensor: Tensor) -> str:

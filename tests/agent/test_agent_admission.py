@@ -9,7 +9,7 @@ from outrider_agent.admission import Admitted, admit
 from outrider_agent.config import Device, Engine, Trust
 from outrider_bundle import signing
 from outrider_bundle.errors import BundleError, IncompatibleError, ProofError, SignatureError
-from outrider_bundle.manifest import Requirements
+from outrider_bundle.manifest import Output, RawDecoder, Requirements
 from tests.fakes import null_bundle
 
 UNSIGNED = Trust(allow_unsigned=True)
@@ -133,6 +133,17 @@ def test_a_bundle_for_another_device_is_refused_before_anything_is_written(
     null_bundle.write(path)
     with pytest.raises(IncompatibleError, match=said) as caught:
         admit(path, device(path, app, hardware), UNSIGNED, Engine())
+    assert caught.value.exit_code == 12
+    assert not (path.parent / "state").exists()
+
+
+def test_raw_outputs_are_refused_before_anything_is_written(path: Path) -> None:
+    raw = Output(name="numbers", shape=(1, 3), decoder=RawDecoder())
+    null_bundle.write(path, task="raw", outputs=(raw,))
+    with pytest.raises(
+        IncompatibleError, match=r"no decoder.*can act on these tasks: classification"
+    ) as caught:
+        let_in(path)
     assert caught.value.exit_code == 12
     assert not (path.parent / "state").exists()
 

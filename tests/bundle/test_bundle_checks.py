@@ -57,6 +57,15 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Data], object], str]] = {
         lambda d: d["variants"][1]["outputs"][0].update(shape=[1, 4]),
         "do not fit 'scores'",
     ),
+    "raw outputs of a classifier": (
+        lambda d: d["outputs"][0].update(decoder={"kind": "raw"}),
+        "of the task class",
+    ),
+    "labels of raw outputs": (lambda d: d.update(task="raw"), "not of the task raw"),
+    "a tolerance too many": (
+        lambda d: d["golden"]["expected"][0].update(more=[{"kind": "relative", "relative": 0.1}]),
+        "has 2 tolerances for 1 outputs",
+    ),
     "a label too few": (lambda d: d["outputs"][0]["decoder"]["labels"].pop(), "has 2 labels"),
     "a tensor without dimension": (
         lambda d: d["variants"][0]["inputs"][0].update(shape=[]),

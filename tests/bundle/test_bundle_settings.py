@@ -160,7 +160,7 @@ ONE_FAULT: dict[str, tuple[str, str]] = {
         LINE + SOURCE + "spare = {lable = 'x'}",
         "lines[0].spare.lable: unknown key; did you mean 'label'?",
     ),
-    "optional scalar": (LINE + SOURCE + "spare = 1", "lines[0].spare: expected table | null, got int"),
+    "optional scalar": (LINE + SOURCE + "spare = 1", "lines[0].spare: expected a table, got int"),
     "pair": (LINE + SOURCE + "pair = [1, 'x']", "lines[0].pair[1]: expected float, got str"),
     "triple": (LINE + SOURCE + "pair = [1, 2, 3]", "lines[0].pair: expected list of length 2, got 3"),
     "shape": (LINE + SOURCE + "shape = [1, 0]", "lines[0].shape[1]: expected int >= 1, got 0"),

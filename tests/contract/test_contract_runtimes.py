@@ -16,10 +16,15 @@ from outrider_bundle.errors import EngineError
 from outrider_bundle.manifest import Scalar
 from outrider_runtime.loading import GROUP, runtime
 from outrider_runtime.session import Array, Placement, Runtime, Session, empty
-from tests.fakes.models import null_files, onnx_files, tflite_files
+from tests.fakes.models import null_files, onnx_files, openvino_files, tflite_files
 
 Sample = tuple[Mapping[str, Path], Mapping[str, Scalar]]
-OURS: dict[str, Callable[[Path], Sample]] = {"null": null_files, "onnx": onnx_files, "tflite": tflite_files}
+OURS: dict[str, Callable[[Path], Sample]] = {
+    "null": null_files,
+    "onnx": onnx_files,
+    "openvino": openvino_files,
+    "tflite": tflite_files,
+}
 
 
 def sample(name: str, folder: Path) -> Sample:

@@ -53,11 +53,54 @@ def test_a_fault_is_one_message_and_its_code(
     assert out == ""
 
 
-def test_a_wrong_command_line_is_a_usage_error(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["convert"]) == 2
-    assert "RECIPE.toml" in capfd.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "nothing to convert. Name a RECIPE.toml, or a MODEL.onnx"),
+        (["recipe.toml"], "Add --out DIR"),
+        (["model.pt2"], "A .pt2 model is converted by a recipe. Name it there as teacher.file"),
+        (["model.txt"], "neither a recipe nor a model"),
+        (
+            ["recipe.toml", "--out", "o", "--target", "rpi5", "--drop", "1"],
+            "model file only: --target, --drop",
+        ),
+        (["recipe.toml", "--list-targets"], "--list-targets converts nothing"),
+        (["--list-targets", "--out", "o"], "--list-targets writes nothing"),
+        (["--list-targets", "--labels", "none"], "model file only: --labels"),
+        (["recipe.toml", "--reproduce", "a.orb"], "recipe.toml is not a folder"),
+        (["--reproduce", "a.orb"], "Add --out DIR"),
+        (["model.onnx", "--drop", "much"], "--drop"),
+        (["model.onnx", "--no-such-option"], "--no-such-option"),
+    ],
+)
+def test_a_wrong_command_line_is_a_usage_error(
+    capfd: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert main(["convert", *arguments]) == 2
+    out, err = capfd.readouterr()
+    assert said in err
+    assert out == ""
+    assert err.count("outrider: error:") == 1
+
+
+def test_a_missing_model_is_one_message(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert", str(tmp_path / "none.onnx")]) == 31
+    assert "There is no file" in capfd.readouterr().err
+
+
+def test_targets_are_listed_for_people_and_programs(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert", "--list-targets"]) == 0
+    assert "rpi5" in capfd.readouterr().out
+    assert main(["convert", "--list-targets", "--json"]) == 0
+    rows = json.loads(capfd.readouterr().out)
+    (rpi5,) = [row for row in rows if row["name"] == "rpi5"]
+    assert {"title", "runtimes", "isa", "figures", "schemes"} <= rpi5.keys()
 
 
 def test_help_has_examples(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", "--help"]) == 0
-    assert "outrider convert examples/fashion/recipe.toml" in capfd.readouterr().out
+    out = capfd.readouterr().out
+    assert "outrider convert examples/fashion/recipe.toml" in out
+    assert "outrider convert model.onnx --calibration images" in out
+    assert "outrider convert --list-targets" in out
+    assert "outrider convert --reproduce" in out

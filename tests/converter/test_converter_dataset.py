@@ -46,7 +46,8 @@ FLOATS = "np.ones((4, 4), np.float32)"
         (parts("np.zeros((0, 12, 12), np.uint8)", "[]"), "is empty"),
         (parts(IMAGES, "[0, 1]"), "4 frames and labels of shape (2,)"),
         (parts(IMAGES, "[0, 1, 2, 1]"), "from 0 to 2, there are 2 class names"),
-        (parts(IMAGES, "[0, 1, -1, 1]"), "from -1 to 1"),
+        (parts(IMAGES, "[0, 1, -1, 1]"), "The validation labels reach from -1 to 1"),
+        (parts(IMAGES, "[0, 1, -2, 1]"), "The train labels reach from -2 to 1"),
         (parts(IMAGES, "[0.0, 1.0, 0.0, 1.0]"), "labels are float64"),
         (parts("np.zeros((4, 12, 12), np.float32)", "[0, 1, 0, 1]"), "frames are float32, images are uint8"),
         (parts("np.zeros((4, 144), np.uint8)", "[0, 1, 0, 1]"), "shape (4, 144)"),
@@ -72,6 +73,38 @@ def test_features_that_do_not_fit(tmp_path: Path, frames: str, said: str) -> Non
     with pytest.raises(DataError) as caught:
         load(tmp_path, parts(frames, "[0, 1, 0, 1]"), *FEATURES)
     assert said in str(caught.value)
+
+
+NO_NAMES = ('labels = "data:LABELS"\n', "")
+
+
+def test_labels_may_be_left_out(tmp_path: Path) -> None:
+    source = f"LABELS = ('a', 'b')\nimport numpy as np\n{parts(IMAGES, 'None')}"
+    path = write_toy(tmp_path / "named")
+    (tmp_path / "named" / "data.py").write_text(source)
+    data = load_dataset(read_recipe(path), tmp_path / "named")
+    assert (data.metric, data.train.labels.tolist()) == ("agreement", [-1] * 4)
+    path = write_toy(tmp_path / "bare", NO_NAMES)
+    (tmp_path / "bare" / "data.py").write_text(source)
+    data = load_dataset(read_recipe(path), tmp_path / "bare")
+    assert (data.metric, data.labels, data.test.labels.tolist()) == ("cosine", (), [0] * 4)
+
+
+def test_labels_need_names(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"there are no class names.*data\.classes"):
+        load(tmp_path, parts(IMAGES, "[0, 1, 0, 1]"), NO_NAMES)
+
+
+def test_some_training_samples_may_be_unlabelled(tmp_path: Path) -> None:
+    source = (
+        "def split():\n"
+        f"    full = ({IMAGES}, [0, 1, 0, 1])\n"
+        f"    return {{'train': ({IMAGES}, [0, -1, 0, -1]), 'validation': full, 'test': full}}"
+    )
+    path = write_toy(tmp_path)
+    (tmp_path / "data.py").write_text(f"import numpy as np\nLABELS = ('a', 'b')\n{source}\n")
+    data = load_dataset(read_recipe(path), tmp_path)
+    assert (data.metric, data.train.labels.tolist()) == ("accuracy", [0, -1, 0, -1])
 
 
 def test_the_cure_of_the_recipe_is_given(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from outrider_bundle.errors import BudgetError, DataError, UsageError
 from outrider_converter.formats import onnx
 from outrider_converter.pipeline import convert
 from outrider_converter.progress import NullReporter
-from outrider_converter.recipe import Recipe
+from outrider_converter.recipe import DEFAULT_STEPS, Recipe
 from outrider_converter.report import Report
 from tests.fakes.toy import write_toy
 
-FILES = ["predictions.json", "report.html", "report.json", "toy.orb"]
+FILES = ["calibration.json", "predictions.json", "report.html", "report.json", "toy.orb"]
 UNTRAINED = (
     ("epochs = 6", "epochs = 0"),
     ("[prune]\nmacs = 0.2\nepochs = 2\nround_to = 4\n", ""),
@@ -72,7 +72,7 @@ def test_accuracies_are_those_of_the_predictions(done: tuple[Report, Path]) -> N
 def test_stages_tell_what_each_step_did(done: tuple[Report, Path]) -> None:
     report, _ = done
     stages = {s.name: s for s in report.stages}
-    assert list(stages) == ["distill", "prune", "export_onnx", "export_tflite", "quantize"]
+    assert tuple(stages) == DEFAULT_STEPS
     assert stages["prune"].macs <= 0.8 * stages["distill"].macs
     assert stages["prune"].params < stages["distill"].params
     assert report.variants[0].macs == stages["prune"].macs

@@ -8,20 +8,20 @@ from outrider_bundle.errors import UsageError
 from outrider_converter.recipe import read_recipe
 from tests.fakes.toy import write_toy
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "fashion" / "recipe.toml"
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "fashion").glob("*.toml"))
 
 
-def test_the_example_is_sound() -> None:
-    recipe = read_recipe(EXAMPLE)
-    assert recipe.input.shape == (1, 1, 28, 28)
-    assert recipe.export.formats == ("onnx", "tflite")
+@pytest.mark.parametrize("path", [p for p in EXAMPLES if p.name != "bins.toml"], ids=lambda p: p.stem)
+def test_every_example_is_sound(path: Path) -> None:
+    assert read_recipe(path).input.shape == (1, 1, 28, 28)
 
 
 def test_defaults_are_filled_in(tmp_path: Path) -> None:
     recipe = read_recipe(write_toy(tmp_path))
     assert recipe.distill.temperature == 2.0
-    assert recipe.quantize.reduce_range is True
-    assert recipe.steps[0] == "distill"
+    assert recipe.quantize.reduce_range is None
+    assert recipe.steps[-1] == "quantize"
+    assert recipe.targets == ()
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,10 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         (("shape = [1, 1, 12, 12]", "shape = [4, 1, 12, 12]"), ["batch", "4"]),
         (("shape = [1, 1, 12, 12]", "shape = [1, 12]"), ["input.shape", "4 dimensions"]),
         (('layout = "NCHW"', 'layout = "NC"'), ["input.layout"]),
+        (('callable = "models:teacher"', ""), ["teacher", "exactly one of callable, file"]),
+        (('callable = "data:split"', 'callable = "data:split"\nnpz = "x.npz"'), ["callable and npz"]),
+        (('family = "res-cnn"', 'family = "mlp"'), ["student.family", "NC"]),
+        (("[prune]\nmacs = 0.2", "[student2]\nmacs = 0.2"), ["student2", "student"]),
         (("[export]", "[options.mine]\nx = 1\n[export]"), ["options.mine"]),
         (("[budget]", "[budget"), ["TOML"]),
     ],
@@ -63,14 +67,28 @@ def test_all_faults_come_at_once(tmp_path: Path) -> None:
     assert all(part in str(caught.value) for part in ("distill.epoch", "student.width", "budget.drop"))
 
 
-def test_features_need_a_callable_and_no_image_augmentation(tmp_path: Path) -> None:
+def test_a_narrowed_teacher_needs_the_table_that_narrows_it(tmp_path: Path) -> None:
+    without = ("[prune]\nmacs = 0.2\nepochs = 2\nround_to = 4\n", "")
+    path = write_toy(tmp_path, ('family = "res-cnn"', 'family = "auto"'), without)
+    with pytest.raises(UsageError, match=r"auto needs a table 'prune'"):
+        read_recipe(path)
+
+
+def test_hints_need_a_teacher_with_layers(tmp_path: Path) -> None:
+    hint = ("shift = 1", 'shift = 1\nhints = [{ teacher = "deep", student = "features" }]')
+    path = write_toy(tmp_path, ('callable = "models:teacher"', 'file = "teacher.onnx"'), hint)
+    with pytest.raises(UsageError, match=r"distill\.hints: a teacher in a file"):
+        read_recipe(path)
+
+
+def test_features_take_another_family_and_no_image_augmentation(tmp_path: Path) -> None:
     path = write_toy(
         tmp_path,
         ("shape = [1, 1, 12, 12]", "shape = [1, 5]"),
         ('layout = "NCHW"', 'layout = "NC"'),
         ('kind = "image"\ncolor = "gray"', 'kind = "array"'),
     )
-    with pytest.raises(UsageError, match=r"flip and distill\.shift are for images.*student\.callable"):
+    with pytest.raises(UsageError, match=r"flip and distill\.shift are for images.*student\.family"):
         read_recipe(path)
 
 

@@ -8,14 +8,17 @@ import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from outrider_bundle.errors import DataError
 from outrider_converter import seeding
 from outrider_converter.formats import onnx as onnx_format
-from outrider_converter.recipe import QuantizeOptions, Recipe, read_recipe
+from outrider_converter.quantization import safe
+from outrider_converter.recipe import Recipe, read_recipe
 from outrider_converter.strip import onnx as stripper
 from outrider_converter.students import ds_cnn
+from outrider_converter.targets import Scheme
+from tests.fakes.graphs import images, small_net, value
 from tests.fakes.toy import write_toy
 
 SAMPLES = np.random.default_rng(0).normal(size=(24, 1, 12, 12)).astype(np.float32)
@@ -37,7 +40,7 @@ def source(request: pytest.FixtureRequest, recipe: Recipe, tmp_path_factory: pyt
     onnx_format.export(model, recipe, path)
     if request.param == "int8":
         path = folder / "int8.onnx"
-        onnx_format.quantize(folder / "float32.onnx", path, SAMPLES, "image", QuantizeOptions())
+        onnx_format.quantize(folder / "float32.onnx", path, SAMPLES, "image", Scheme())
     return path
 
 
@@ -98,15 +101,20 @@ def test_short_names_keep_their_order() -> None:
         assert names == sorted(names)
 
 
-def test_quantization_is_u8s8_per_channel_with_seven_bits(source: Path) -> None:
+def test_quantization_is_u8s8_per_channel_and_no_pair_of_weights_overflows(source: Path) -> None:
     model = onnx.load(source)
     if source.stem == "float32":
         assert not any(n.op_type == "QuantizeLinear" for n in model.graph.node)
         return
     values = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
-    kernels = [v for v in values.values() if v.dtype == np.int8 and v.ndim == 4]
-    assert kernels
-    assert max(int(np.abs(k).max()) for k in kernels) <= 64
+    sources = {n.output[0]: n.input[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
+    convolutions = [n for n in model.graph.node if n.op_type == "Conv"]
+    assert convolutions
+    for node in convolutions:
+        kernel = values[sources[node.input[1]]]
+        walked = safe.rows(node, kernel)
+        assert kernel.dtype == np.int8
+        assert walked is None or safe.worst_pair(walked, kernel.shape[1]).max() <= safe.LARGEST_PAIR
     scales = [values[n.input[1]] for n in model.graph.node if n.op_type == "DequantizeLinear"]
     assert any(s.ndim == 1 and len(s) == 8 for s in scales)
     points = [values[n.input[2]] for n in model.graph.node if n.op_type == "QuantizeLinear"]
@@ -120,3 +128,84 @@ def test_an_operator_without_export_is_said(recipe: Recipe, tmp_path: Path) -> N
 
     with pytest.raises(DataError, match="cannot be exported to ONNX"):
         onnx_format.export(Unsupported(), recipe, tmp_path / "x.onnx")
+
+
+def results(path: Path | bytes, folder: Path) -> NDArray[np.float32]:
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return np.concatenate([session.run(None, {name: row[None]})[0] for row in images(6)])
+
+
+def with_branches(path: Path) -> Path:
+    """Write a net whose head lies in the two bodies of an If, which read outer tensors and hold weights."""
+    model = onnx.load(small_net(path))
+    last = model.graph.node.pop()
+    bodies = {}
+    for branch, head in (("then_branch", "w3"), ("else_branch", "other")):
+        result = f"{branch}_scores"
+        node = helper.make_node("Gemm", [last.input[0], head, "inner"], [result], "inside", transB=1)
+        inner = onnx.numpy_helper.from_array(np.array([1.0, 2.0, len(branch)], np.float32), "inner")
+        bodies[branch] = helper.make_graph([node], branch, [], [value(result, [1, 3])], [inner])
+    other = onnx.numpy_helper.from_array(np.ones((3, 8), np.float32), "other")
+    bound = onnx.numpy_helper.from_array(np.array([0.0], np.float32), "bound")
+    model.graph.initializer.extend([other, bound])
+    model.graph.node.extend(
+        [
+            helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2, 3], keepdims=0),
+            helper.make_node("Greater", ["mean", "bound"], ["bright"]),
+            helper.make_node("If", ["bright"], ["scores"], **bodies),
+        ]
+    )
+    onnx.save(model, path)
+    return path
+
+
+def with_a_function(path: Path) -> Path:
+    model = onnx.load(small_net(path))
+    body = [helper.make_node("Add", ["x", "x"], ["y"])]
+    model.functions.append(
+        helper.make_function("m", "Twice", ["x"], ["y"], body, [helper.make_opsetid("", 17)])
+    )
+    model.opset_import.append(helper.make_opsetid("m", 1))
+    model.graph.node[-1].output[0] = "half"
+    model.graph.node.append(helper.make_node("Twice", ["half"], ["scores"], domain="m"))
+    onnx.save(model, path)
+    return path
+
+
+def with_a_short_input(path: Path) -> Path:
+    """Write a net whose input is called like an inner tensor would be."""
+    model = onnx.load(small_net(path))
+    model.graph.node[0].input[0] = model.graph.input[0].name = "v1"
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "write", [with_branches, with_a_function, with_a_short_input, lambda p: small_net(p, ir=3, listed=True)]
+)
+def test_files_of_other_makers_compute_the_same(write: object, tmp_path: Path) -> None:
+    assert callable(write)
+    source = write(tmp_path / "source.onnx")
+    graph, weights = strip(source, tmp_path)
+    assert np.array_equal(results(source, tmp_path), results(graph.read_bytes(), tmp_path))
+    stripped = onnx.load(graph, load_external_data=False)
+    assert len(stripped.graph.input) == 1
+    assert not stripped.functions
+    assert weights.stat().st_size > 800
+
+
+def test_sparse_weights_and_broken_files_are_refused(tmp_path: Path) -> None:
+    source = small_net(tmp_path / "x.onnx")
+    model = onnx.load(source)
+    values = onnx.numpy_helper.from_array(np.ones(1, np.float32), "sparse")
+    places = onnx.numpy_helper.from_array(np.zeros(1, np.int64), "places")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [4]))
+    onnx.save(model, source)
+    with pytest.raises(DataError, match=r"sparse weights.*dense"):
+        strip(source, tmp_path)
+    source.write_bytes(b"\x08broken")
+    with pytest.raises(DataError, match="cannot be read as ONNX"):
+        strip(source, tmp_path)

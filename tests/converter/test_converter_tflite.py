@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from outrider_bundle.container import Bundle
 from outrider_bundle.manifest import Manifest
-from outrider_converter import pipeline, seeding
+from outrider_converter import finish, pipeline, seeding
 from outrider_converter.artifact import Artifact, Context
 from outrider_converter.formats import tflite
 from outrider_converter.progress import NullReporter
@@ -47,8 +47,8 @@ def test_a_conversion_to_both_formats(tmp_path: Path, monkeypatch: pytest.Monkey
             kept[export.id] = tmp_path / f"{export.id}.raw", export.path.read_bytes()
         return original(manifest, artifact, context)
 
-    original = pipeline._strip
-    monkeypatch.setattr(pipeline, "_strip", keep)
+    original = finish._strip
+    monkeypatch.setattr(finish, "_strip", keep)
     recipe = write_toy(tmp_path / "recipe", ('formats = ["onnx"]', 'formats = ["onnx", "tflite"]'))
     report = pipeline.convert(recipe, tmp_path / "out", NullReporter())
 

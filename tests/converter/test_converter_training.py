@@ -1,4 +1,4 @@
-"""The loss, the schedule, the order of batches, and that a seed decides the weights."""
+"""The loss, the order of batches, early stop, and that a seed decides the weights."""
 
 import math
 from collections import Counter
@@ -10,9 +10,10 @@ from torch import nn
 
 from outrider_bundle.errors import DataError
 from outrider_converter import seeding
+from outrider_converter.plan import Plan, batches
 from outrider_converter.progress import NullReporter
-from outrider_converter.training import Plan, average, batches, distillation_loss, learning_rate, start, train
-from outrider_converter.views import View, augment
+from outrider_converter.training import average, distillation_loss, learn, start, train
+from outrider_converter.views import View
 
 PLAN = Plan(
     purpose="test",
@@ -32,15 +33,26 @@ class FixedViews:
 
     def __init__(self) -> None:
         source = torch.Generator().manual_seed(0)
-        self.values = torch.randn(64, 4, generator=source)
-        self.answers = self.values @ torch.randn(4, 3, generator=source) * 3
+        self.inputs = torch.randn(64, 4, generator=source)
+        self.answers = self.inputs @ torch.randn(4, 3, generator=source) * 3
         self.labels = self.answers.argmax(1)
+        self.asked = 0
+        self.accuracies: list[float] = []
+        self.judged: list[list[torch.Tensor]] = []
 
     def get(self, epoch: int) -> View:
-        return View((self.values + 0.01 * (epoch % 2), self.answers))
+        self.asked += 1
+        return View((self.values(epoch), self.answers))
+
+    def values(self, epoch: int) -> torch.Tensor:
+        return self.inputs + 0.01 * (epoch % 2)
 
     def normalize(self, values: torch.Tensor) -> torch.Tensor:
         return values
+
+    def accuracy(self, model: nn.Module) -> float:
+        self.judged.append([value.clone() for value in model.state_dict().values()])
+        return self.accuracies.pop(0)
 
 
 def net() -> nn.Module:
@@ -76,14 +88,23 @@ def test_without_the_teacher_it_is_cross_entropy_and_with_it_alone_zero_for_its_
     assert float(distillation_loss(logits, logits, labels, 3.0, 1.0)) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_the_rate_rises_once_and_falls_to_nearly_nothing() -> None:
-    rates = [learning_rate(i / 100, 2.0) for i in range(101)]
-    peak = rates.index(max(rates))
-    assert max(rates) == pytest.approx(2.0)
-    assert peak == 15
-    assert rates[:peak] == sorted(rates[:peak])
-    assert rates[peak:] == sorted(rates[peak:], reverse=True)
-    assert 0 < rates[-1] < 0.01
+def test_rows_without_a_label_take_no_part_in_the_cross_entropy() -> None:
+    logits, teacher = torch.randn(6, 4), torch.randn(6, 4)
+    labels = torch.tensor([0, -1, 2, -1, 3, -1])
+    some = distillation_loss(logits, None, labels, 2.0, 0.0)
+    known = labels >= 0
+    assert float(some) == pytest.approx(float(nn.functional.cross_entropy(logits[known], labels[known])))
+    none = torch.full((6,), -1)
+    assert float(distillation_loss(logits, None, none, 2.0, 0.0)) == 0.0
+    soft = distillation_loss(logits, teacher, none, 2.0, 1.0)
+    assert float(distillation_loss(logits, teacher, none, 2.0, 0.3)) == pytest.approx(0.3 * float(soft))
+
+
+def test_labels_that_are_all_known_give_the_same_bits_as_ever() -> None:
+    logits, labels = torch.randn(256, 10), torch.randint(0, 10, (256,))
+    assert torch.equal(
+        distillation_loss(logits, None, labels, 2.0, 0.0), nn.functional.cross_entropy(logits, labels)
+    )
 
 
 def test_an_epoch_shows_each_sample_once_in_whole_batches_and_in_its_own_order() -> None:
@@ -116,7 +137,7 @@ def test_training_does_not_change_its_model_and_learns() -> None:
     task = NullReporter().start("", 0)
     better = train(model, views, replace(PLAN, epochs=60), task)  # type: ignore[arg-type]
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
-    accuracy = (better(views.values).argmax(1) == views.labels).float().mean()
+    accuracy = (better(views.inputs).argmax(1) == views.labels).float().mean()
     assert float(accuracy) > 0.9
     assert not better.training
 
@@ -146,20 +167,37 @@ def test_divergence_is_said() -> None:
         train(net(), views, PLAN, task)  # type: ignore[arg-type]
 
 
-def test_augmented_images_are_shifted_and_mirrored_copies() -> None:
-    images = torch.zeros(200, 1, 6, 6, dtype=torch.uint8)
-    images[:, 0, 2, 1] = 9
-    moved = augment(images, torch.Generator().manual_seed(0), flip=True, shift=1)
-    assert moved.shape == images.shape
-    assert moved.dtype == torch.uint8
-    assert moved.sum((1, 2, 3)).tolist() == [9] * 200
-    places = {(int(r), int(c)) for _, _, r, c in moved.nonzero()}
-    assert places == {(r, c) for r in (1, 2, 3) for c in (0, 1, 2, 3, 4, 5)}
+def test_without_weight_the_teacher_is_not_asked() -> None:
+    views = FixedViews()
+    task = NullReporter().start("", 0)
+    train(net(), views, replace(PLAN, alpha=0.0), task)  # type: ignore[arg-type]
+    assert views.asked == 0
 
 
-def test_all_channels_move_together() -> None:
-    images = torch.arange(3, dtype=torch.uint8)[None, :, None, None] * 10 + torch.arange(25).reshape(5, 5).to(
-        torch.uint8
-    )
-    moved = augment(images.repeat(20, 1, 1, 1), torch.Generator().manual_seed(1), flip=True, shift=0)
-    assert torch.equal(moved[:, 1] - moved[:, 0], torch.full((20, 5, 5), 10, dtype=torch.uint8))
+def test_without_labels_the_teacher_has_all_the_weight_and_that_is_noted() -> None:
+    views, task = FixedViews(), NullReporter().start("", 0)
+    right = views.labels
+    views.labels = torch.full_like(right, -1)
+    learnt = learn(net(), views, replace(PLAN, epochs=60, alpha=0.0), task)  # type: ignore[arg-type]
+    assert learnt.notes == ("no labels, so the teacher has all the weight",)
+    assert float((learnt.model(views.inputs).argmax(1) == right).float().mean()) > 0.9
+
+
+def test_early_stop_keeps_the_average_that_did_best() -> None:
+    views, task = FixedViews(), NullReporter().start("", 0)
+    views.accuracies = [0.5, 0.8, 0.8, 0.7, 0.9]
+    learnt = learn(net(), views, replace(PLAN, epochs=9, patience=2), task)  # type: ignore[arg-type]
+    assert len(views.judged) == 4
+    kept = list(learnt.model.state_dict().values())
+    assert all(torch.equal(a, b) for a, b in zip(kept, views.judged[1], strict=True))
+    assert learnt.notes == ("stopped after epoch 4, the best was 2",)
+    assert not learnt.model.training
+
+
+def test_the_best_is_kept_too_if_patience_lasts_to_the_end() -> None:
+    views, task = FixedViews(), NullReporter().start("", 0)
+    views.accuracies = [0.5, 0.9, 0.8]
+    learnt = learn(net(), views, replace(PLAN, patience=5), task)  # type: ignore[arg-type]
+    kept = list(learnt.model.state_dict().values())
+    assert all(torch.equal(a, b) for a, b in zip(kept, views.judged[1], strict=True))
+    assert learnt.notes == ()

@@ -7,6 +7,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from outrider_bundle.manifest import Scalar
+from outrider_runtime.untracked import openvino
 
 Sample = tuple[dict[str, Path], dict[str, Scalar]]
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -59,3 +60,18 @@ def null_files(folder: Path) -> Sample:
     """Return a file that nobody reads, and the shapes."""
     (folder / "nothing").write_bytes(b"nothing")
     return {"model": folder / "nothing"}, {"input": "1,1,8,8", "output": "1,3"}
+
+
+def openvino_files(folder: Path) -> Sample:
+    """Write a graph and its weights, as a bundle has them: without suffixes."""
+    weights = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+    image = openvino.opset13.parameter([1, 1, 8, 8], np.float32, name="image")
+    image.output(0).set_names({"image"})
+    flat = openvino.opset13.reshape(image, np.array([1, 64]), special_zero=False)
+    scores = openvino.opset13.matmul(flat, weights, transpose_a=False, transpose_b=False)
+    scores.output(0).set_names({"scores"})
+    openvino.save_model(openvino.Model([scores], [image]), folder / "tiny.xml", compress_to_fp16=False)
+    files = {"model": folder / "tiny-model", "weights": folder / "tiny-constants"}
+    (folder / "tiny.xml").rename(files["model"])
+    (folder / "tiny.bin").rename(files["weights"])
+    return files, {}

@@ -69,7 +69,7 @@ def test_the_exit_code_is_that_of_the_bars(
         (["--frames", "0"], "--frames"),
         (["--fps", "fast"], "--fps"),
         (["--frames", "10", "--recipe", "nowhere.toml"], "nowhere.toml is not there"),
-        (["--examples", "nowhere"], "nowhere/recipe.toml is not there"),
+        (["--examples", "nowhere"], "nowhere/demo.toml is not there"),
     ],
 )
 def test_a_wrong_command_line_has_one_message(

@@ -258,3 +258,18 @@ def test_a_broken_file_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixtu
         OnnxRuntime().load({"graph": tmp_path / "g"}, {})
     assert "[ONNXRuntimeError]" not in str(raised.value)
     assert capfd.readouterr() == ("", "")
+
+
+def test_optimization_is_full_or_disabled(tmp_path: Path) -> None:
+    files = onnx_files(tmp_path)[0]
+    with pytest.raises(
+        EngineError, match=r"'optimization' of the runtime onnx is 'some'. Give full or disabled"
+    ):
+        OnnxRuntime().load(files, {"optimization": "some"})
+    image = np.random.default_rng(0).random((1, 1, 8, 8), np.float32)
+    answers = []
+    for level in ("full", "disabled"):
+        session = OnnxRuntime().load(files, {"optimization": level})
+        answers.append(session.run([image])[0].copy())
+        session.close()
+    assert np.allclose(*answers, rtol=1e-5)

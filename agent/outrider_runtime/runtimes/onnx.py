@@ -4,12 +4,15 @@ Arrays that come again are bound (IOBinding): nothing is looked up by name, chec
 1.4 us of 11 for a tiny model. Spinning is off: it doubles the CPU time of a frame on shared cores.
 """
 
+import os
 import re
 import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read on import; it would report its use to a server
 
 import onnxruntime as ort
 
@@ -20,8 +23,15 @@ from outrider_runtime.checked import CheckedSession, first_line
 from outrider_runtime.session import Array, Placement
 
 CPU = "CPUExecutionProvider"
-DEFAULTS: dict[str, Scalar] = {"threads": 1, "providers": CPU}
-"""`providers` is a comma-separated list in order of preference; all of it must be there."""
+DEFAULTS: dict[str, Scalar] = {"threads": 1, "providers": CPU, "optimization": "full"}
+"""`providers` is a comma-separated list in order of preference; all of it must be there. `optimization`
+is full or disabled: without it a quantized file is computed node by node in float arithmetic, slowly,
+and free of what int8 kernels of this CPU might do to it."""
+
+LEVELS = {
+    "full": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    "disabled": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+}
 
 ROLES = {"graph", "weights"}
 MAX_BINDINGS = 16
@@ -54,10 +64,10 @@ class OnnxRuntime:
         chosen = opts.known("onnx", options, DEFAULTS)
         threads, providers = opts.threads("onnx", chosen), _providers(str(chosen["providers"]))
         graph = _graph(files)
+        settings = _settings(graph, threads, providers)
+        settings.graph_optimization_level = _level(str(chosen["optimization"]))
         try:
-            session = ort.InferenceSession(
-                graph.read_bytes(), _settings(graph, threads, providers), providers=providers
-            )
+            session = ort.InferenceSession(graph.read_bytes(), settings, providers=providers)
         except Exception as error:
             raise EngineError(f"ONNX Runtime does not load {graph.name}: {_said(error)}") from error
         if session.get_providers()[: len(providers)] != providers:
@@ -187,6 +197,12 @@ def _providers(text: str) -> list[str]:
     if not asked:
         raise EngineError("Option 'providers' of the runtime onnx is empty", f"Give for example '{CPU}'")
     return asked
+
+
+def _level(name: str) -> Any:  # noqa: ANN401 - untyped library
+    if name not in LEVELS:
+        raise EngineError(f"Option 'optimization' of the runtime onnx is '{name}'", "Give full or disabled")
+    return LEVELS[name]
 
 
 def _placement(session: Any, threads: int) -> Placement:  # noqa: ANN401 - untyped library

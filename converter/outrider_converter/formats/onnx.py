@@ -1,36 +1,42 @@
-"""ONNX: torch's exporter, then ONNX Runtime's static quantization in QDQ form."""
+"""ONNX: torch's exporter or a file of the user's own, then static quantization in QDQ form."""
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quantize_static,
-)
-from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
 from outrider_bundle.errors import DataError
+from outrider_converter.exports import OUTPUT
+from outrider_converter.formats.own import own_file
 from outrider_converter.loading import describe
+from outrider_converter.quantization import prepare
+from outrider_converter.quantization.qdq import quantized
+from outrider_converter.quantization.ranges import Method, Ranges, observe
+from outrider_converter.quantization.ranges import ranges as find_ranges
+from outrider_converter.quantization.samples import fit
+from outrider_converter.quantization.sizes import fix_sizes
 from outrider_converter.quiet import quiet
-from outrider_converter.recipe import QuantizeOptions, Recipe
-
-OUTPUT = "scores"
+from outrider_converter.recipe import Recipe
+from outrider_converter.targets import Scheme
 
 
 def export(model: nn.Module, recipe: Recipe, path: Path) -> None:
-    """Write `model` as float32 ONNX with a static batch of 1.
+    """Write `model` as float32 ONNX with a static batch of 1; a file's own model is copied.
 
     Raises:
-        DataError: an operator cannot be exported, or the opset is not the one asked for.
+        DataError: an operator cannot be exported, the opset is not the one asked for, or the model is a file
+            of another format.
     """
+    own = own_file(model, "onnx")
+    if own is not None:
+        copy = onnx.load(own)
+        fix_sizes(copy, own.name)
+        onnx.save(copy, path)
+        return
     try:
         with quiet():
             program = torch.onnx.export(
@@ -58,55 +64,43 @@ def export(model: nn.Module, recipe: Recipe, path: Path) -> None:
     onnx.save(proto, path)
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]  # the library has no types
-    """Calibration samples, one at a time."""
-
-    def __init__(self, name: str, samples: NDArray[np.float32]) -> None:
-        self._rows = iter([{name: sample[None]} for sample in samples])
-
-    def get_next(self) -> Any:  # noqa: ANN401 - the library declares a dict, and wants None at the end
-        """Return the next sample."""
-        return next(self._rows, None)
-
-
-def quantize(
-    source: Path, target: Path, samples: NDArray[np.float32], name: str, options: QuantizeOptions
-) -> None:
-    """Quantize a float32 file: uint8 activations, int8 weights per channel.
-
-    Args:
-        source: float32 file.
-        target: int8 file.
-        samples: model inputs without batch `(n, ...)` float32.
-        name: of the input.
-        options: 7-bit weights where the CPU would saturate 16-bit sums (x86 without VNNI), and more.
+def layers(source: Path) -> tuple[str, ...]:
+    """Return the names of the layers of a float32 file that can be quantized, in order.
 
     Raises:
-        DataError: the quantizer fails.
+        DataError: the file cannot be prepared for it.
     """
-    methods = {
-        "minmax": CalibrationMethod.MinMax,
-        "entropy": CalibrationMethod.Entropy,
-        "percentile": CalibrationMethod.Percentile,
-    }
-    prepared = target.with_suffix(".prepared.onnx")
-    try:
-        with quiet():
-            quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-            quantize_static(
-                str(prepared),
-                str(target),
-                _Reader(name, samples),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                reduce_range=options.reduce_range,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                calibrate_method=methods[options.method],
-            )
-    except Exception as error:
-        raise DataError(
-            f"The ONNX file cannot be quantized: {describe(error)}", "Try another quantize.method"
-        ) from error
-    finally:
-        prepared.unlink(missing_ok=True)
+    return prepare.layers(prepare.prepare(source))
+
+
+def quantize(  # noqa: PLR0913, PLR0917 - the seam that all formats have
+    source: Path,
+    target: Path,
+    samples: NDArray[np.float32],
+    name: str,
+    scheme: Scheme,
+    method: Method = "minmax",
+    exclude: Collection[str] = (),
+    ranges: Ranges | None = None,
+) -> None:
+    """Quantize a float32 file into QDQ form.
+
+    Args:
+        source: float32 file, any opset, batch 1 or unknown.
+        target: int8 file.
+        samples: model inputs without batch `(n, ...)` float32.
+        name: of the input; a file with a single one may call it otherwise.
+        scheme: types of activations and weights, and whether 16-bit sums must not overflow.
+        method: how activations get their range.
+        exclude: layers that stay float, by their names in `layers`.
+        ranges: of an earlier calibration; `samples` and `method` are not looked at then.
+
+    Raises:
+        DataError: the file cannot be quantized.
+    """
+    model = prepare.prepare(source)
+    if ranges is None:
+        entry = prepare.entry(model, name)
+        fitting = fit(samples, entry.shape, source.name)
+        ranges = find_ranges(observe(model, fitting, entry.name, histograms=method != "minmax"), method)
+    onnx.save(quantized(model, ranges, scheme, exclude), target)

@@ -1,16 +1,18 @@
 """Write the float network as TFLite."""
 
 from outrider_bundle.errors import DataError
-from outrider_converter.artifact import Artifact, Context, Export
+from outrider_converter.artifact import Artifact, Context
+from outrider_converter.exports import Export
 from outrider_converter.formats import tflite
 from outrider_converter.recipe import ExportOptions
+from outrider_converter.targets import formats
 
 ID = "tflite-float32"
 
 
-def export_tflite(artifact: Artifact, params: ExportOptions, context: Context) -> Artifact:
+def export_tflite(artifact: Artifact, params: ExportOptions, context: Context) -> Artifact:  # noqa: ARG001 - formats follow from the whole recipe
     """Return the artifact with a TFLite file, or with the reason why there is none."""
-    if "tflite" not in params.formats:
+    if "tflite" not in formats(context.recipe, context.targets):
         return artifact
     task = context.reporter.start("export to TFLite", 1)
     path = context.folder / f"{ID}.tflite"

@@ -1,96 +1,82 @@
-"""Remove whole channels and let the network recover on the teacher's answers.
+"""Remove whole channels, in rounds, and let the network recover on the teacher's answers after each."""
 
-Source: Fang et al., "DepGraph: Towards Any Structural Pruning", arXiv 2301.12900, by its own library.
-Removed channels leave the graph: parameters, multiply-accumulates and bytes shrink with them.
-"""
-
-import copy
-import warnings
-
-import torch
 from msgspec.structs import replace
 from torch import nn
 
-from outrider_bundle.errors import DataError
+from outrider_bundle.errors import OutriderError
 from outrider_converter.artifact import Artifact, Context
-from outrider_converter.loading import describe
-from outrider_converter.measure import cost
+from outrider_converter.measure import Cost, cost
+from outrider_converter.plan import Plan, steps_per_epoch
+from outrider_converter.pruning.importance import Score, magnitude, taylor
+from outrider_converter.pruning.narrow import Rules, narrow
+from outrider_converter.pruning.proof import prove
 from outrider_converter.recipe import PruneOptions
-from outrider_converter.steps.distill import plan
-from outrider_converter.training import steps_per_epoch, train
-
-FINENESS = 50
-"""In how many small steps the pruner may approach the goal; it stops as soon as it is there."""
+from outrider_converter.steps.distill import chosen, plan
+from outrider_converter.targets import channel_multiple
+from outrider_converter.training import train
 
 
 def prune(artifact: Artifact, params: PruneOptions | None, context: Context) -> Artifact:
-    """Return the artifact with a narrower network; nothing is done without a table `prune`.
+    """Return the artifact with a narrower network and the proof of what that has gained.
+
+    Nothing is done without a table `prune`, or to a student that is the teacher as it is.
 
     Raises:
-        DataError: the network cannot be pruned that far.
+        DataError: the network cannot be pruned that far, or the recovery diverged.
     """
+    student = context.recipe.student
     if params is None:
         return replace(artifact, note="no table 'prune'")
-    shape, recipe = context.recipe.input.shape, context.recipe
-    before = cost(artifact.model, shape)
-    how = replace(
-        plan(recipe.distill, recipe.seed, "prune"), epochs=params.epochs, learning_rate=params.learning_rate
-    )
-    per_round = _shares(params.epochs, params.rounds)
-    task = context.reporter.start(
-        "prune, recover", params.epochs * steps_per_epoch(len(context.data.train), how)
-    )
-    model = artifact.model
-    for index, epochs in enumerate(per_round, 1):
-        goal = before.macs * (1 - params.macs * index / params.rounds)
-        model = narrow(model, shape, goal, params)
-        model = train(model, context.views, replace(how, purpose=f"prune {index}", epochs=epochs), task)
-    after = cost(model, shape)
-    saved = 1 - after.macs / before.macs, 1 - after.params / before.params
-    note = f"{saved[0]:.0%} of MACs and {saved[1]:.0%} of parameters removed"
-    return Artifact(model=model, note=note)
-
-
-def narrow(model: nn.Module, shape: tuple[int, ...], goal: float, params: PruneOptions) -> nn.Module:
-    """Return a copy with the least important channels removed until it costs at most `goal` MACs.
-
-    Raises:
-        DataError: the library cannot follow the network, or it cannot become that small.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=DeprecationWarning)  # of the library's own imports
-        import torch_pruning  # noqa: PLC0415 - slow to import, and only this step needs it
-
-    model = copy.deepcopy(model).eval()
-    kinds = nn.Linear | nn.Conv2d | nn.Conv1d
-    layers: list[nn.Module] = [*(m for m in model.modules() if isinstance(m, kinds))]
+    if student.callable is None and student.family == "as-is":
+        return replace(artifact, note="the student is the teacher as it is, nothing is pruned")
+    before = artifact.model
+    model = _narrowed(before, params, _recovery(artifact, params, context), context)
+    artifact = replace(artifact, model=model, exports=(), left_out=(), pruning=None)
+    shape = context.recipe.input.shape
+    note = _removed(cost(before, shape), cost(model, shape))
     try:
-        pruner = torch_pruning.pruner.BasePruner(
-            model,
-            torch.zeros(shape),
-            importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
-            global_pruning=params.scope == "global",
-            pruning_ratio=1.0,
-            max_pruning_ratio=0.9,
-            iterative_steps=FINENESS,
-            ignored_layers=layers[-1:],
-            round_to=params.round_to,
+        proof = prove(before, model, context.recipe, context.folder, context.reporter)
+    except OutriderError as error:
+        return replace(artifact, note=f"{note}; how much faster that is could not be measured: {error}")
+    return replace(artifact, pruning=proof, note=f"{note}, {proof.faster:.2f} times as fast")
+
+
+def _narrowed(before: nn.Module, params: PruneOptions, how: Plan, context: Context) -> nn.Module:
+    """Return a copy of `before`, narrowed and recovered in rounds."""
+    shape = context.recipe.input.shape
+    most = cost(before, shape).macs
+    total = params.epochs * steps_per_epoch(len(context.data.train), how)
+    task = context.reporter.start("prune, recover", total)
+    model = before
+    for index, epochs in enumerate(_shares(params.epochs, params.rounds), 1):
+        goal = most * (1 - params.macs * index / params.rounds)
+        rules = Rules(
+            multiple=channel_multiple(context.recipe, context.targets),
+            scope=params.scope,
+            score=_score(params, replace(how, purpose=f"taylor {index}"), context),
         )
-        for _ in range(FINENESS):
-            for group in pruner.step(interactive=True) or ():
-                group.prune()
-                if cost(model, shape).macs <= goal:
-                    return model
-    except Exception as error:
-        raise DataError(
-            f"The network cannot be pruned: {describe(error)}", "Leave the table 'prune' out of the recipe"
-        ) from error
-    raise DataError(
-        f"Pruning cannot reach {goal:.0f} MACs with channels in multiples of {params.round_to}",
-        "Lower prune.macs or prune.round_to",
-    )
+        model = narrow(model, shape, goal, rules)
+        recovery = replace(how, purpose=f"prune {index}", epochs=epochs)
+        model = train(model, context.views, recovery, task, context.checkpoints)
+    return model
+
+
+def _recovery(artifact: Artifact, params: PruneOptions, context: Context) -> Plan:
+    """Return how to recover: as the distillation does, at the table's own rate and length."""
+    recipe = context.recipe
+    how = plan(chosen(recipe.distill, artifact), recipe.seed, "prune")
+    return replace(how, epochs=params.epochs, learning_rate=params.learning_rate)
+
+
+def _score(params: PruneOptions, how: Plan, context: Context) -> Score:
+    return taylor(context.views, how) if params.importance == "taylor" else magnitude
 
 
 def _shares(epochs: int, rounds: int) -> list[int]:
     """Split `epochs` over `rounds` as evenly as whole numbers allow, the rest to the last."""
     return [epochs // rounds] * (rounds - 1) + [epochs - epochs // rounds * (rounds - 1)]
+
+
+def _removed(before: Cost, after: Cost) -> str:
+    saved = 1 - after.macs / before.macs, 1 - after.params / before.params
+    return f"{saved[0]:.0%} of MACs and {saved[1]:.0%} of parameters removed"

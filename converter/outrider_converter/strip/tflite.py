@@ -12,6 +12,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from outrider_bundle.errors import DataError
+from outrider_converter.loading import describe
+
 BUFFER_ALIGN = 16
 """Bytes; what the schema asks for buffer data, and Python's packer does not do by itself."""
 
@@ -39,17 +42,20 @@ class SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]  # the library 
         return self._vectors[key]
 
 
-def strip(source: Path, target: Path, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+def strip(source: Path, target: Path, entry: str, output: str) -> None:
     """Write `target` from `source`.
 
     Args:
         source: any TFLite file with a single subgraph.
         target: the same network without metadata, signatures, calibration ranges and inner names.
-        inputs: new names of the inputs, in order.
-        outputs: new names of the outputs, in order.
+        entry: new name of the input; several are numbered from 0.
+        output: new name of the output, likewise.
+
+    Raises:
+        DataError: the file cannot be read, or has several subgraphs.
     """
     raw = source.read_bytes()
-    model: Any = schema.ModelT.InitFromPackedBuf(bytearray(raw))
+    model = _read(raw, source.name)
     model.description = None
     model.metadata = model.metadataBuffer = model.signatureDefs = None
     _inline_buffers(model, raw)
@@ -59,14 +65,27 @@ def strip(source: Path, target: Path, inputs: tuple[str, ...], outputs: tuple[st
         graph.debugMetadataIndex = -1
         for tensor in graph.tensors:
             _bare(tensor)
-        for index, name in (
-            *zip(graph.inputs, inputs, strict=True),
-            *zip(graph.outputs, outputs, strict=True),
-        ):
-            graph.tensors[index].name = name.encode()
+        for indices, name in ((graph.inputs, entry), (graph.outputs, output)):
+            for at, index in enumerate(indices):
+                graph.tensors[index].name = (name if len(indices) == 1 else f"{name}{at}").encode()
     builder = SharingBuilder()
     builder.Finish(model.Pack(builder), IDENTIFIER)
     target.write_bytes(bytes(builder.Output()))
+
+
+def _read(raw: bytes, name: str) -> Any:  # noqa: ANN401 - the generated types are wrong
+    if raw[4:8] != IDENTIFIER:
+        raise DataError(f"{name} is not TFLite", "Export it again")
+    try:
+        model: Any = schema.ModelT.InitFromPackedBuf(bytearray(raw))
+    except Exception as error:
+        raise DataError(f"{name} cannot be read as TFLite: {describe(error)}", "Export it again") from error
+    if len(model.subgraphs) != 1:
+        raise DataError(
+            f"{name} has {len(model.subgraphs)} subgraphs, one is wanted",
+            "Export it without conditions and loops",
+        )
+    return model
 
 
 def _inline_buffers(model: Any, raw: bytes) -> None:  # noqa: ANN401 - the generated types are wrong

@@ -11,7 +11,7 @@ from outrider_bundle.dispatch import run_app
 from outrider_bundle.errors import OutriderError
 
 EXAMPLES = Path("examples/fashion")
-RECIPE = "recipe.toml"
+RECIPE = "demo.toml"
 PROOF = "demo"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -21,7 +21,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 def demo(
     *,
     examples: Annotated[
-        Path, typer.Option(help="Folder with recipe.toml, export_images.py and bins.toml.")
+        Path, typer.Option(help="Folder with demo.toml, export_images.py and bins.toml.")
     ] = EXAMPLES,
     recipe: Annotated[Path | None, typer.Option(help="Another recipe than the folder's.")] = None,
     out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("build/demo"),

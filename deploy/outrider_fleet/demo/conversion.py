@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from outrider_bundle.container import Bundle
 from outrider_bundle.errors import DataError
-from outrider_bundle.manifest import Manifest
+from outrider_bundle.manifest import ClassificationDecoder, Manifest
 from outrider_fleet.demo.commands import OUTRIDER, show
 from outrider_fleet.demo.records import ConverterReport, Predictions, read
 from outrider_fleet.demo.summary import BundleFile
@@ -32,7 +32,8 @@ class Signed(Struct, frozen=True, kw_only=True):
     @property
     def labels(self) -> tuple[str, ...]:
         """The class names in the order of the outputs."""
-        return self.manifest.outputs[0].decoder.labels
+        decoder = self.manifest.outputs[0].decoder
+        return decoder.labels if isinstance(decoder, ClassificationDecoder) else ()
 
     @property
     def default(self) -> str:

@@ -1,0 +1,1 @@
+"""Teachers in files, one module a format; each has `load(source)`."""
