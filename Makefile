@@ -10,10 +10,10 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 READY := $(VENV)/.ready
 SYSTEM := mosquitto dataset-fashion-mnist
 
-.PHONY: help setup system demo test check prove bench bars format clean
+.PHONY: help setup system demo test check prove prove-converter bench bars format clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
 
 setup: $(READY) system ## create .venv and install everything
 
@@ -22,7 +22,7 @@ $(READY): pyproject.toml requirements/constraints.txt
 	@$(PYTHON) -m venv $(VENV) || { echo "The venv module is missing: apt-get install python3-venv"; exit 1; }
 	@echo "Installing into $(VENV): some minutes and 2.7 GB the first time"
 	@$(PIP) install $(TORCH)
-	@$(PIP) install -c requirements/constraints.txt -e '.[agent,converter,fleet,dev]'
+	@$(PIP) install -c requirements/constraints.txt -e '.[agent,converter,fleet,openvino,keras,dev]'
 	@touch $@
 
 system:
@@ -44,6 +44,11 @@ check: $(READY) ## lint, types, import contracts, units
 
 prove: demo ## the slow proofs, minutes each: the demo with its bars, then tests marked slow
 	$(BIN)/pytest -m slow || test $$? -eq 5 # 5: none is marked so
+
+prove-converter: setup ## the converter's bars on real data: about forty minutes on two cores
+	@sh requirements/apt.sh opencv-doc
+	@$(PIP) install --no-deps -r requirements/proofs.txt
+	$(BIN)/python -m proofs.converter
 
 bench: $(READY) ## ratios measured side by side in one run
 	@for f in benchmarks/*.py; do $(BIN)/python $$f || exit 1; done

@@ -1,0 +1,1 @@
+"""Slow proofs, one package for each part of the product; `make prove-...` runs them."""
