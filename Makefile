@@ -42,7 +42,7 @@ check: $(READY) ## lint, types, import contracts, units
 	$(BIN)/lint-imports --no-logo
 	@if command -v systemd-analyze >/dev/null 2>&1; then sh systemd/check.sh; else echo "systemd-analyze is not here: units not checked"; fi
 
-prove: demo ## the slow proofs, minutes each: the demo with its bars, then tests marked slow
+prove: demo prove-converter ## the slow proofs: the demo, then every part with its bars, then tests marked slow
 	$(BIN)/pytest -m slow || test $$? -eq 5 # 5: none is marked so
 
 prove-converter: setup ## the converter's bars on real data: about forty minutes on two cores

@@ -20,6 +20,7 @@ from outrider_converter.finish import Work, finish
 from outrider_converter.package import versions
 from outrider_converter.progress import Reporter
 from outrider_converter.publish import scratch, sweep
+from outrider_converter.quantization import kept
 from outrider_converter.recipe import Recipe, read_recipe
 from outrider_converter.records import Stage
 from outrider_converter.reference import answered, load_teacher, measure_teacher
@@ -59,6 +60,7 @@ def convert_recipe(recipe: Recipe, text: str, folder: Path, out: Path, reporter:
         BudgetError: no variant keeps the budget; only the report was written.
     """
     started = time.monotonic()
+    recipe = _anchored(recipe, folder)
     steps = [(name, _step(name), _params(name, recipe)) for name in recipe.steps]
     targets = load_targets(recipe.targets, folder)
     formats(recipe, targets)  # targets without any exporter are a fault now, not after hours
@@ -87,6 +89,19 @@ def convert_recipe(recipe: Recipe, text: str, folder: Path, out: Path, reporter:
         artifact, stages = _run(Artifact(model=student), steps, context)
         work = Work(context=context, artifact=artifact, stages=stages, recipe_text=text, started=started)
         return finish(work, out, _new(place / "results"))
+
+
+def _anchored(recipe: Recipe, folder: Path) -> Recipe:
+    """Return the recipe with the folder of an earlier conversion looked up beside it, as all else is.
+
+    Raises:
+        DataError: there is no calibration; said now, not after hours.
+    """
+    if recipe.quantize.previous is None:
+        return recipe
+    previous = str(folder / recipe.quantize.previous)
+    kept.load(previous)
+    return replace(recipe, quantize=replace(recipe.quantize, previous=previous))
 
 
 def _key(text: str, data: Dataset, teacher: nn.Module) -> str:

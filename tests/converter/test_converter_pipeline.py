@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -178,3 +179,16 @@ def test_bad_input_leaves_nothing_behind(
     with pytest.raises(kind):
         convert(recipe, tmp_path / "out", NullReporter())
     assert sorted(p.name for p in tmp_path.rglob("*") if "__pycache__" not in str(p)) == before
+
+
+def test_ranges_of_an_earlier_conversion_are_looked_up_beside_the_recipe(
+    done: tuple[Report, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(done[1], tmp_path / "first")
+    quick = ("epochs = 6", "epochs = 0"), ("drop = 10.0", "drop = 100.0")
+    path = write_toy(tmp_path, *quick, ("samples = 32", 'samples = 32\nprevious = "first"'))
+    report = convert(path, tmp_path / "second", NullReporter())
+    assert report.bundle is not None
+    path.write_text(path.read_text().replace('previous = "first"', 'previous = "nowhere"'))
+    with pytest.raises(DataError, match="nowhere"):
+        convert(path, tmp_path / "third", NullReporter())
