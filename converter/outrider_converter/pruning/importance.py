@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from outrider_converter.lessons import lessons
 from outrider_converter.plan import Plan
-from outrider_converter.pruning.library import library
+from outrider_converter.pruning.depgraph import library
 from outrider_converter.training import UNLABELLED, distillation_loss
 from outrider_converter.views import Views
 

@@ -14,9 +14,9 @@ from torch import nn
 from outrider_bundle.errors import DataError
 from outrider_converter.loading import describe
 from outrider_converter.measure import cost
+from outrider_converter.pruning.depgraph import library
 from outrider_converter.pruning.faithful import Knife
 from outrider_converter.pruning.importance import Score, magnitude
-from outrider_converter.pruning.library import library
 from outrider_converter.pruning.outputs import LAYERS, output_layers
 
 FINENESS = 50
