@@ -157,8 +157,8 @@ def prove(
 
 def judge(variant: Variant, expected: Expected, actual: Sequence[Array], wanted: Sequence[Array]) -> Proof:
     """Compare answers, one array `(n, ...)` per output of `variant`."""
-    allowed = (expected.tolerance, *expected.more, *[expected.tolerance] * len(variant.outputs))
-    gaps = zip(allowed, variant.outputs, actual, wanted, strict=False)
+    allowed = expected.tolerances(len(variant.outputs))
+    gaps = zip(allowed, variant.outputs, actual, wanted, strict=True)
     found = [(_gap(most, tensor, mine, theirs), *_limit(most)) for most, tensor, mine, theirs in gaps]
     worst, limit, unit = max(found, key=lambda one: one[0] / max(one[1], MARGINAL))
     count = len(wanted[0])

@@ -174,6 +174,7 @@ def _variant(
     validation = _positive(seen) if raw else accuracy_of(verified.validation.indices, data.validation.labels)
     time = findings.times[candidate.id]
     rival = reference.files.get(candidate.runtime)
+    comparable = not kernels.lacking(candidate)  # a time on kernels that are not the target's says nothing
     return VariantReport(
         id=candidate.id,
         runtime=candidate.runtime,
@@ -191,7 +192,7 @@ def _variant(
         params=cost.params,
         macs=cost.macs,
         latency=time,
-        speedup_vs_teacher=latency.speedup(findings.times[rival.id], time) if rival else None,
+        speedup_vs_teacher=latency.speedup(findings.times[rival.id], time) if comparable and rival else None,
         agreement_with_teacher=test.value if raw else agreement(answers, reference.test),
         classes=by_class(answers, data.test.labels, len(data.labels)),
         cosine=middle.value,

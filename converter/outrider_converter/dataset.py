@@ -128,7 +128,10 @@ def _split(part: str, pair: object, recipe: Recipe, classes: int) -> Split:
     """Check one part and prepare it."""
     if not isinstance(pair, tuple | list) or len(pair) != 2:  # noqa: PLR2004 - a pair
         raise DataError(f"The {part} data is not a pair (frames, labels)", "Return one pair for each part")
-    frames = np.asarray(pair[0])
+    try:
+        frames = np.asarray(pair[0])
+    except ValueError as error:
+        raise DataError(f"The {part} frames are not all of one shape", "Bring them to one size") from error
     if frames.ndim == 0 or len(frames) == 0:
         raise DataError(f"The {part} data is empty", "Give every part at least one sample")
     labels = _labels(part, pair[1], len(frames), classes)
@@ -140,7 +143,10 @@ def _labels(part: str, given: object, count: int, classes: int) -> NDArray[np.in
     """Return the class of each of `count` frames, -1 for unknown, 0 where there are no classes."""
     if given is None:
         return np.full(count, UNLABELLED if classes else 0, np.int64)
-    labels = np.asarray(given)
+    try:
+        labels = np.asarray(given)
+    except ValueError as error:
+        raise DataError(f"The {part} labels are not all of one shape", "Give one number a frame") from error
     if labels.shape != (count,):
         raise DataError(
             f"The {part} data has {count} frames and labels of shape {labels.shape}", "Give one label a frame"

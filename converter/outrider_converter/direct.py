@@ -115,7 +115,7 @@ def _parse(text: str) -> Recipe:
     recipe, faults = settings.convert(tomllib.loads(text), Recipe, "")
     faults = [*faults, *(contradictions(recipe) if recipe is not None and not faults else [])]
     if recipe is None or faults:
-        raise UsageError(settings.summary("The command line", faults))
+        raise UsageError(settings.summary("The command line", faults), "Correct the option of that name")
     return recipe
 
 

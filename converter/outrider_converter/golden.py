@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from outrider_bundle.manifest import Expected, Golden, Manifest, Shape, StepTolerance, Tolerance
@@ -77,12 +78,12 @@ def _expected(manifest: Manifest, candidate: Candidate, samples: Array) -> tuple
         variant=candidate.id,
         blob=f"{GOLDEN}-{candidate.id}",
         tolerance=first,
-        more=tuple(more),
+        more=tuple(more) or UNSET,
         agreement=0.0 if manifest.task == "raw" else 1.0,
     )
     factor = _factor(manifest, candidate, expected, samples, answers)
     wider = [_wider(one, factor) for one in (first, *more)]
-    return replace(expected, tolerance=wider[0], more=tuple(wider[1:])), answers
+    return replace(expected, tolerance=wider[0], more=tuple(wider[1:]) or UNSET), answers
 
 
 def _factor(

@@ -47,7 +47,7 @@ def load_object(reference: str, folder: Path, cure: str = "") -> object:
     with beside(folder):
         try:
             module = importlib.import_module(module_name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # some scripts end themselves
             raise DataError(
                 f"'{reference}' cannot be imported: {describe(error)}",
                 cure or f"Put {module_name}.py beside the recipe, or install the package",
@@ -71,7 +71,7 @@ def call(reference: str, folder: Path, cure: str = "") -> object:
     try:
         with beside(folder):
             return function()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DataError(
             f"'{reference}' failed: {describe(error)}", cure or "Run it by itself to see where"
         ) from error

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from outrider_bundle.errors import DataError, OutriderError
+from outrider_converter.loading import describe
 from outrider_converter.progress import NullReporter, Task
 from outrider_converter.tensors import Normalizer
 
@@ -39,7 +41,15 @@ def outputs(
     model.eval()
     rows = []
     for chunk in torch.split(values, CHUNK):
-        answer = model(normalize(chunk))
+        try:
+            answer = model(normalize(chunk))
+        except OutriderError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"The network fails on {len(chunk)} inputs: {describe(error)}",
+                "Run it by itself to see where",
+            ) from error
         rows.append((answer,) if isinstance(answer, Tensor) else tuple(answer))
         task.advance(len(chunk))
     return tuple(torch.cat([part.float() for part in parts]).clone() for parts in zip(*rows, strict=True))

@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from outrider_bundle.bars import machine
@@ -170,7 +170,7 @@ def _evidence(report: Report, samples: int) -> Evidence:
             low=round(v.low, 5),
             high=round(v.high, 5),
             agreement=round(v.agreement_with_teacher, 5),
-            cosine=None if v.cosine is None else round(v.cosine, 5),
+            cosine=UNSET if v.cosine is None else round(v.cosine, 5),
             bytes=v.bytes,
             speedup=round(v.speedup_vs_teacher or 0.0, 3),
         )

@@ -16,6 +16,7 @@ from outrider_converter.accuracy import Accuracy, accuracy_of
 from outrider_converter.artifact import Artifact, Context
 from outrider_converter.checkpoint import open_checkpoints
 from outrider_converter.dataset import PARTS, Dataset, load_dataset
+from outrider_converter.equivalence import Probe
 from outrider_converter.finish import Work, finish
 from outrider_converter.package import versions
 from outrider_converter.progress import Reporter
@@ -69,7 +70,7 @@ def convert_recipe(recipe: Recipe, text: str, folder: Path, out: Path, reporter:
     teacher = load_teacher(recipe, classes, folder)
     with seeding.seeded(recipe.seed, "student"):
         student = build_student(recipe, classes, folder, teacher)
-    key = _key(text, data, teacher)
+    key = _key(recipe, text, data, (teacher, student))
     with scratch(out) as place, open_checkpoints(out, key, _say(reporter)) as checkpoints:
         sweep(out, place)
         work_folder = _new(place / "work")
@@ -104,9 +105,15 @@ def _anchored(recipe: Recipe, folder: Path) -> Recipe:
     return replace(recipe, quantize=replace(recipe.quantize, previous=previous))
 
 
-def _key(text: str, data: Dataset, teacher: nn.Module) -> str:
-    """Return what decides whether a killed conversion can be continued by this one."""
-    digests = [measure.digest(teacher), *(getattr(data, part).digest() for part in PARTS)]
+def _key(recipe: Recipe, text: str, data: Dataset, models: tuple[nn.Module, nn.Module]) -> str:
+    """Return what decides whether a killed conversion can be continued by this one.
+
+    Weights do not tell what a network computes with them, so its answers to noise count too.
+    """
+    digests = [getattr(data, part).digest() for part in PARTS]
+    probe = Probe(recipe.input.shape)
+    for model in models:
+        digests += [measure.digest(model), *(str(answer.tolist()) for answer in probe.ask(model))]
     return hashlib.sha256("\n".join([text, *digests, *versions().values()]).encode()).hexdigest()
 
 

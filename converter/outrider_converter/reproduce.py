@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from outrider_bundle.container import Bundle
-from outrider_bundle.errors import BundleError, DataError
+from outrider_bundle.errors import BundleError, DataError, UsageError
 from outrider_bundle.manifest import Lineage, Manifest
 from outrider_converter.pipeline import convert_recipe
 from outrider_converter.progress import Reporter
@@ -35,7 +35,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     """Whether a bundle could be made again.
 
     Args:
-        same: every file of every variant has the same bytes.
+        same: every file of every variant has the same bytes, and means the same.
         files: each of them.
         causes: what was different about the two runs: data, teacher, versions, CPU.
     """
@@ -55,9 +55,12 @@ def reproduce(bundle: Path, folder: Path, out: Path, reporter: Reporter) -> Comp
         reporter: shows progress.
 
     Raises:
+        UsageError: the results would replace the bundle.
         BundleError: the bundle is broken, or does not say how it was made.
         DataError: data or teacher cannot be had in `folder`.
     """
+    if bundle.resolve().parent == out.resolve():
+        raise UsageError(f"The results would replace {bundle}", "Name another folder with --out")
     with Bundle.open(bundle) as old:
         old.verify()
         text, manifest = written_recipe(old), old.manifest
@@ -99,8 +102,24 @@ def compare(old: Manifest, new: Manifest) -> Comparison:
         for (v, role), digest in wanted.items()
     )
     causes = _causes(old.lineage, new.lineage) if old.lineage and new.lineage else ()
-    same = all(f.same for f in files) and wanted.keys() == given.keys()
-    return Comparison(same=same, files=files, causes=causes)
+    meaning = _meaning(old, new)
+    same = all(f.same for f in files) and wanted.keys() == given.keys() and not meaning
+    return Comparison(same=same, files=files, causes=(*meaning, *causes))
+
+
+def _meaning(old: Manifest, new: Manifest) -> tuple[str, ...]:
+    """Return what the same files would mean something else by: labels, preprocessing, requirements."""
+    told = {
+        "inputs or their preprocessing": (old.inputs, new.inputs),
+        "outputs or their labels": (old.outputs, new.outputs),
+        "the devices they are for": ((old.app, old.hardware), (new.app, new.hardware)),
+        "what variants require": (_needs(old), _needs(new)),
+    }
+    return tuple(f"{what} differ" for what, (then, now) in told.items() if then != now)
+
+
+def _needs(manifest: Manifest) -> dict[str, object]:
+    return {v.id: (v.precision, v.requirements, v.inputs, v.outputs, v.options) for v in manifest.variants}
 
 
 def _digests(manifest: Manifest) -> dict[tuple[str, str], str]:

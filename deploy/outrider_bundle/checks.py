@@ -137,8 +137,9 @@ def _check_golden(manifest: Manifest, golden: Golden) -> None:
         if expected.variant not in variants:
             raise BundleError(f"{what} is given, but there is no such variant")
         outputs = variants[expected.variant].outputs
-        if expected.more and len(expected.more) != len(outputs) - 1:
-            raise BundleError(f"{what} has {1 + len(expected.more)} tolerances for {len(outputs)} outputs")
+        given = len(expected.tolerances(len(outputs)))
+        if given != len(outputs):
+            raise BundleError(f"{what} has {given} tolerances for {len(outputs)} outputs")
         answer = sum(nbytes(tensor.shape[1:], tensor.dtype) for tensor in outputs)
         _need_bytes(manifest, expected.blob, golden.shape[0] * answer, what)
     proved = {expected.variant for expected in golden.expected}

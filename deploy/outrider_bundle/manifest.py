@@ -6,7 +6,7 @@ it and the JSON Schema under `docs/schema/`. Reading and its limits are in `cont
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 SCHEMA = 1
 
@@ -167,8 +167,13 @@ class Expected(Record, frozen=True, kw_only=True):
     variant: Identifier
     blob: Identifier
     tolerance: Tolerance
-    more: Annotated[tuple[Tolerance, ...], Meta(max_length=15)] = ()
+    more: Annotated[tuple[Tolerance, ...], Meta(max_length=15)] | UnsetType = UNSET
     agreement: Share = 1.0
+
+    def tolerances(self, outputs: int) -> tuple[Tolerance, ...]:
+        """Return the tolerance of each of so many outputs."""
+        more = () if isinstance(self.more, UnsetType) else self.more
+        return (self.tolerance, *more) if more else (self.tolerance,) * outputs
 
 
 class Golden(Record, frozen=True, kw_only=True):
@@ -211,7 +216,7 @@ class VariantEvidence(Record, frozen=True, kw_only=True):
         low: see `accuracy`.
         high: see `accuracy`.
         agreement: share of equal answers with the teacher; of raw outputs their median cosine.
-        cosine: median cosine of the outputs to the teacher's; None if it was not measured.
+        cosine: median cosine of the outputs to the teacher's; left out if it was not measured.
         bytes: of all its files.
         speedup: against the teacher in the same runtime, 0 if that is not known.
     """
@@ -221,7 +226,7 @@ class VariantEvidence(Record, frozen=True, kw_only=True):
     low: Share
     high: Share
     agreement: Share
-    cosine: Annotated[float, Meta(ge=-1.0, le=1.0)] | None = None
+    cosine: Annotated[float, Meta(ge=-1.0, le=1.0)] | UnsetType = UNSET
     bytes: Size
     speedup: Annotated[float, Meta(ge=0.0)]
 

@@ -62,10 +62,10 @@ def table(path: Path, error: type[OutriderError]) -> dict[str, Any]:
             raise error(f"{path} has {status.st_size} bytes", f"Settings have at most {MAX_BYTES}")
         return tomllib.loads(path.read_bytes().decode())
     except FileNotFoundError as fault:
-        raise error(f"There is no file {path}") from fault
+        raise error(f"There is no file {path}", "Correct the path") from fault
     except OSError as fault:
         raise error(f"{path} cannot be read: {fault.strerror}") from fault
     except UnicodeDecodeError as fault:
         raise error(f"{path} is not UTF-8 at byte {fault.start}") from fault
     except (ValueError, RecursionError) as fault:
-        raise error(f"{path} is not TOML: {fault}") from fault
+        raise error(f"{path} is not TOML: {fault}", "Correct that line") from fault

@@ -114,7 +114,9 @@ def test_pair_safe_steps_keep_sums_of_neighbours_in_16_bits() -> None:
             walked = np.moveaxis(grid.numpy(), 1, -1).reshape(8, -1)
             assert worst_pair(walked, weight.shape[1]).max() <= 128
     depthwise = torch.randn(8, 1, 3, 3)
-    assert torch.allclose(weight_steps(depthwise, Scheme()), depthwise.abs().amax((1, 2, 3)) / 127)
+    whole_bits = depthwise.abs().amax((1, 2, 3)) / 127
+    assert torch.allclose(weight_steps(depthwise, Scheme(), len(depthwise)), whole_bits)
+    assert (weight_steps(depthwise, Scheme()) > whole_bits).any()  # not depthwise
     whole = weight_steps(depthwise, Scheme(weights="full", per_channel=False))
     assert torch.allclose(whole, depthwise.abs().max().expand(8) / 127)
 

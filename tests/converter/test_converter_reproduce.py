@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from outrider_bundle.container import Bundle
-from outrider_bundle.errors import BundleError
+from outrider_bundle.errors import BundleError, UsageError
 from outrider_converter.pipeline import convert
 from outrider_converter.progress import NullReporter
 from outrider_converter.reproduce import compare, reproduce, written_recipe
@@ -45,6 +45,21 @@ def test_differences_are_named(made: Path) -> None:
     assert "the teacher differs" in said
     assert "torch is 1, it was" in said
     assert "the CPU has asimd" in said
+
+
+def test_equal_files_with_other_labels_are_not_the_same(made: Path) -> None:
+    with Bundle.open(made / "out" / "toy.orb") as bundle:
+        old = bundle.manifest
+    decoder = replace(old.outputs[0].decoder, labels=("right", "middle", "left"))
+    found = compare(old, replace(old, outputs=(replace(old.outputs[0], decoder=decoder),)))
+    assert all(one.same for one in found.files)
+    assert not found.same
+    assert found.causes == ("outputs or their labels differ",)
+
+
+def test_the_bundle_itself_is_never_replaced(made: Path) -> None:
+    with pytest.raises(UsageError, match="would replace"):
+        reproduce(made / "out" / "toy.orb", made, made / "out", NullReporter())
 
 
 def test_a_bundle_that_does_not_say_how_it_was_made_is_refused(tmp_path: Path) -> None:

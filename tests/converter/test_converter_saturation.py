@@ -56,6 +56,19 @@ def test_depthwise_kernels_are_not_affected(tmp_path: Path) -> None:
     assert not saturation.detect(tmp_path / "y.onnx", samples, "image").flagged
 
 
+@pytest.mark.parametrize(("channels", "groups"), [(1, 1), (8, 8)])
+def test_one_channel_a_filter_is_not_depthwise(channels: int, groups: int, tmp_path: Path) -> None:
+    """Several filters a channel go through the matrix kernels; so does the first layer of a grey image."""
+    weight = np.ones((16, 1, 3, 3), np.float32)
+    node = helper.make_node("Conv", ["image", "w"], ["scores"], "first", group=groups)  # no kernel_shape
+    source = save(tmp_path / "x.onnx", [node], {"w": weight}, ([1, channels, 12, 12], [1, 16, 10, 10]))
+    samples = np.random.default_rng(0).uniform(0.9, 1.0, (4, channels, 12, 12)).astype(np.float32)
+    onnx_format.quantize(source, tmp_path / "full.onnx", samples, "image", WHOLE)
+    onnx_format.quantize(source, tmp_path / "safe.onnx", samples, "image", SAFE)
+    assert saturation.detect(tmp_path / "full.onnx", samples, "image").layers[0].layer == "first"
+    assert not saturation.detect(tmp_path / "safe.onnx", samples, "image").flagged
+
+
 def test_a_whole_network_of_safe_weights_passes(tmp_path: Path) -> None:
     source = small_net(tmp_path / "x.onnx")
     onnx_format.quantize(source, tmp_path / "y.onnx", images(8), "image", SAFE)
@@ -69,7 +82,7 @@ def convolved(
     groups = next((a.i for a in node.attribute if a.name == "group"), 1)
     walked = np.moveaxis(weight, 1, -1).reshape(len(weight), -1)
     parts = np.split(walked, groups)
-    seen = windows(node, values, 0, 10**9)
+    seen = windows(node, weight.shape[2:], values, 0, 10**9)
     return np.concatenate([part @ one.T for part, one in zip(parts, seen, strict=True)]).astype(np.int64)
 
 

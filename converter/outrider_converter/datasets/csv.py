@@ -96,7 +96,13 @@ def read(paths: Sequence[Path], options: DataOptions) -> Table:
             columns = columns or _numeric(row, options, path)
             _check_columns(row, (*columns, *_marks(options)), path)
             values = [_number(row, name, path, line) for name in columns]
-            rows.append((values, row.get(options.target or "", ""), row.get(options.group or "", ""), number))
+            target, group = (row[name].strip() if name else "" for name in (options.target, options.group))
+            if options.target and not target:
+                raise DataError(
+                    f"Row {line} of {path} has nothing in the column '{options.target}'",
+                    "Give its class, or remove the row",
+                )
+            rows.append((values, target, group, number))
     if not rows:
         raise DataError(f"{paths[0]} holds no rows", "Give a header and at least one row")
     numbers, targets, groups, files = zip(*rows, strict=True)

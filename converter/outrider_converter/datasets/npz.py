@@ -18,6 +18,10 @@ from outrider_converter.recipe import Recipe
 Arrays = Mapping[str, NDArray[Any]]
 
 
+MOST = 65_536
+"""Classes that numbers alone may mean; more are ids or times."""
+
+
 def load(recipe: Recipe, folder: Path, names: tuple[str, ...]) -> Loaded:
     """Read the file in `data.npz`; nothing in it is unpickled.
 
@@ -84,5 +88,11 @@ def _named(
         }
     whole = [y for y in labels if y.dtype.kind in "iu" and len(y)]
     if whole and not names:
-        names = tuple(str(number) for number in range(int(max(y.max() for y in whole)) + 1))
+        low, high = int(min(y.min() for y in whole)), int(max(y.max() for y in whole))
+        if low < 0 or high >= MOST:
+            raise DataError(
+                f"y in {path.name} reaches from {low} to {high}, and no class has a name",
+                "Number the classes from 0, or name them in data.classes; -1 is no label then",
+            )
+        names = tuple(str(number) for number in range(high + 1))
     return names, parts

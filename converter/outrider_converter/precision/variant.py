@@ -101,6 +101,10 @@ def make(source: Source, plan: Plan) -> Made:
     return made
 
 
+EXACT = frozenset({"avx512_vnni", "avx_vnni", "asimd", "asimddp", "i8mm"})
+"""Instruction sets whose int8 kernels add up in 32 bits."""
+
+
 def choose_method(source: Source, plan: Plan) -> tuple[str, tuple[str, ...]]:
     """Return how ranges are found: the recipe's method, or of all the one with the smallest error."""
     asked, known = source.options.method, source.maker.methods
@@ -123,7 +127,7 @@ def unsaturated(
 ) -> tuple[Scheme, tuple[Saturated, ...], tuple[str, ...]]:
     """Return the plan's scheme, or a safe one if the plan is for any CPU and its file saturates on some."""
     maker = source.maker
-    if not isinstance(maker, OnnxMaker) or plan.isa:
+    if not isinstance(maker, OnnxMaker) or EXACT & {*plan.isa}:
         return plan.scheme, (), ()
     found = saturation.detect(source.write(plan, plan.scheme, method).path, maker.samples, maker.entry)
     rows = tuple(

@@ -34,7 +34,8 @@ def rounded(model: nn.Module, scheme: Scheme, inputs: tuple[Tensor, ...]) -> nn.
         watches.append(watch)
     _observe(model, watches, inputs)
     for layer in layers:
-        parametrize.register_parametrization(layer, "weight", RoundedWeights(scheme))
+        groups = getattr(layer, "groups", 1)
+        parametrize.register_parametrization(layer, "weight", RoundedWeights(scheme, groups))
     return model
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from outrider_converter.quantization.safe import LARGEST_PAIR, worst_pair
+from outrider_converter.quantization.safe import LARGEST_PAIR, depthwise, worst_pair
 from outrider_converter.targets import Scheme
 
 FULL, REDUCED = 127, 64
@@ -25,24 +25,24 @@ TINY = 1e-8
 class RoundedWeights(nn.Module):
     """A parametrization of `weight`, `(channels out, ...)`: symmetric, one scale for each channel."""
 
-    def __init__(self, scheme: Scheme) -> None:
-        """Round as `scheme` has it."""
+    def __init__(self, scheme: Scheme, groups: int = 1) -> None:
+        """Round as `scheme` has it; `groups` are those of a convolution."""
         super().__init__()
-        self._scheme = scheme
+        self._scheme, self._groups = scheme, groups
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weights on the grid of int8."""
-        steps = weight_steps(weight.detach(), self._scheme)
+        steps = weight_steps(weight.detach(), self._scheme, self._groups)
         zeros = torch.zeros(len(weight), dtype=torch.int32)
         return torch.fake_quantize_per_channel_affine(weight, steps, zeros, 0, -FULL - 1, FULL)
 
 
-def weight_steps(weight: Tensor, scheme: Scheme) -> Tensor:
+def weight_steps(weight: Tensor, scheme: Scheme, groups: int = 1) -> Tensor:
     """Return the scale of each output channel, float32 `(channels,)`; see `quantization.safe`."""
     flat = weight.flatten(1)
     limit = REDUCED if scheme.weights == "reduced" else FULL
     steps = flat.abs().amax(1) / limit
-    if scheme.weights == "pair-safe" and weight.shape[1] > 1:
+    if scheme.weights == "pair-safe" and not depthwise(weight.numpy(), groups):
         walked = np.ascontiguousarray(weight.movedim(1, -1).flatten(1).numpy())
         pairs = torch.from_numpy(worst_pair(walked, weight.shape[1] if weight.ndim > 2 else 2))  # noqa: PLR2004
         steps = torch.maximum(steps, (pairs / (LARGEST_PAIR - 0.5)).float())

@@ -30,6 +30,14 @@ def channel_axis(node: NodeProto) -> int:
     return 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else 1
 
 
+def depthwise(weight: NDArray[Any], groups: int) -> bool:
+    """Return whether kernels give a convolution's channels one filter each, and so add no two products.
+
+    Several filters a channel, or one channel for all filters, are computed as any other convolution.
+    """
+    return weight.shape[1] == 1 and groups == len(weight) > 1
+
+
 def rows(node: NodeProto, weight: NDArray[Any]) -> NDArray[Any] | None:
     """Return a weight as `(channels out, k)` with k in the order in which kernels walk it.
 
@@ -38,7 +46,9 @@ def rows(node: NodeProto, weight: NDArray[Any]) -> NDArray[Any] | None:
         convolutions, and weights of other ranks.
     """
     if node.op_type == "Conv":
-        return None if weight.shape[1] == 1 else np.moveaxis(weight, 1, -1).reshape(len(weight), -1)
+        if depthwise(weight, attribute(node, "group", 1)):
+            return None
+        return np.moveaxis(weight, 1, -1).reshape(len(weight), -1)
     if weight.ndim != 2:  # noqa: PLR2004 - a matrix
         return None
     return weight if channel_axis(node) == 0 else weight.T

@@ -177,7 +177,13 @@ def _count(layer: _Layer, values: NDArray[Any]) -> tuple[int, int]:
     parts = np.split(walked.astype(np.int32), groups)
     raised = values.astype(np.int32) + (128 if layer.signed else 0)
     if layer.node.op_type == "Conv":
-        inputs = windows(layer.node, raised, layer.zero_point + (128 if layer.signed else 0), POSITIONS)
+        inputs = windows(
+            layer.node,
+            layer.weight.shape[2:],
+            raised,
+            layer.zero_point + (128 if layer.signed else 0),
+            POSITIONS,
+        )
     else:
         inputs = _matrix(layer, raised)[None]
     hit, total = 0, 0

@@ -1,5 +1,6 @@
 """What each position of a convolution sees, in the order in which int8 kernels walk it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,11 +8,14 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
 
-def windows(node: NodeProto, values: NDArray[np.int32], zero: int, most: int) -> NDArray[np.int32]:
+def windows(
+    node: NodeProto, kernel: Sequence[int], values: NDArray[np.int32], zero: int, most: int
+) -> NDArray[np.int32]:
     """Return the inputs of a convolution's sums.
 
     Args:
         node: Conv, of any rank.
+        kernel: sizes of its filters; not every exporter writes them into the node.
         values: `(1, c, ...)`.
         zero: value of the padding.
         most: positions to return, evenly spread.
@@ -20,7 +24,7 @@ def windows(node: NodeProto, values: NDArray[np.int32], zero: int, most: int) ->
         `(groups, positions, kernel * c / groups)`, channels innermost.
     """
     how = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    kernel, groups = how["kernel_shape"], how.get("group", 1)
+    groups = how.get("group", 1)
     rank = len(kernel)
     strides, dilations = how.get("strides", [1] * rank), how.get("dilations", [1] * rank)
     spans = [(size - 1) * step + 1 for size, step in zip(kernel, dilations, strict=True)]

@@ -41,7 +41,7 @@ def train_qat(model: nn.Module, options: QatOptions, context: Context, task: Tas
         DataError: there is nothing in the network to round, or the training diverged.
     """
     recipe = context.recipe
-    plain = fold(model, recipe.input.shape)
+    plain = fold(model, recipe.input.shape).requires_grad_(requires_grad=True)  # a teacher takes none
     if not any(isinstance(module, LAYERS) for module in plain.modules()):
         raise DataError(
             "The network has no layers to train for int8: no convolution and no linear layer of torch",

@@ -20,6 +20,7 @@ from outrider_converter.precision.variant import Made, Source, make
 from outrider_converter.quantization import kept
 from outrider_converter.quantization.kept import Calibrations, Filed
 from outrider_converter.recipe import QatOptions, QuantizeOptions
+from outrider_converter.steps.distill import chosen
 from outrider_converter.targets import Plan, plans
 
 STEP = "quantize"
@@ -33,7 +34,8 @@ def quantize(artifact: Artifact, params: QuantizeOptions, context: Context) -> A
     Raises:
         DataError: `previous` holds no calibration.
     """
-    bench = Bench(artifact.model, params, context)
+    recipe = replace(context.recipe, distill=chosen(context.recipe.distill, artifact))
+    bench = Bench(artifact.model, params, replace(context, recipe=recipe))
     floats = [e for e in artifact.exports if e.precision == "float32"]
     wanted = [(e, plan) for e in floats for plan in plans(context.recipe, context.targets, e.runtime)]
     task = context.reporter.start("quantize", len(wanted))
