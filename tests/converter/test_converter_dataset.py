@@ -143,3 +143,9 @@ def test_frames_of_another_size_are_resized(tmp_path: Path) -> None:
     assert prepared.shape == (2, 1, 12, 12)
     assert prepared[0, 0, 5, :5].tolist() == [0] * 5
     assert prepared[0, 0, 5, 7:].tolist() == [200] * 5
+
+
+def test_frames_of_several_sizes_are_one_message(tmp_path: Path) -> None:
+    source = parts("[np.zeros((12, 12), np.uint8), np.zeros((9, 12), np.uint8)]", "np.zeros(2, int)")
+    with pytest.raises(DataError, match="not all of one shape"):
+        load(tmp_path, source)

@@ -227,6 +227,13 @@ def test_arrays_that_do_not_fit(tmp_path: Path, arrays: dict[str, NDArray[np.gen
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("labels", [np.arange(40) % 2 * 2 - 1, np.arange(40) + 10**12])
+def test_numbers_that_cannot_be_classes_are_refused(tmp_path: Path, labels: NDArray[np.int64]) -> None:
+    np.savez(tmp_path / "d.npz", x=images(40), y=labels)
+    with pytest.raises(DataError, match=r"no class has a name\. Number the classes from 0"):
+        load(tmp_path, 'npz = "d.npz"')
+
+
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 half"])
 def test_a_broken_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "d.npz").write_bytes(content)

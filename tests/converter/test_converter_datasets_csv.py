@@ -116,6 +116,12 @@ def test_unlabelled_rows(tmp_path: Path) -> None:
     assert set(data.train.labels.tolist()) == {-1}
 
 
+def test_a_row_without_its_class_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "d.csv", HEADER, *[f"{i},0,{'ab'[i % 2]},p" for i in range(20)], "20,0, ,p")
+    with pytest.raises(DataError, match=r"Row 22 of .* has nothing in the column 'kind'\. Give its class"):
+        load(tmp_path, 'csv = "d.csv"\ntarget = "kind"\ncolumns = ["x"]', channels=1)
+
+
 def test_runs_and_their_windows() -> None:
     keys = [np.array([0] * 5 + [1] * 20)]
     values = np.arange(50, dtype=np.float32).reshape(25, 2)

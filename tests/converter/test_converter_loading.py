@@ -56,3 +56,12 @@ def test_the_recipes_cure_is_passed_on(tmp_path: Path) -> None:
     (tmp_path / "toy_cure.py").write_text("def get():\n    raise OSError('gone')\n")
     with pytest.raises(DataError, match=r"sudo apt install it\.$"):
         call("toy_cure:get", tmp_path, "sudo apt install it")
+
+
+def test_a_script_that_ends_itself_has_failed(tmp_path: Path) -> None:
+    (tmp_path / "ending.py").write_text("import sys\n\n\ndef teacher():\n    sys.exit(0)\n", encoding="utf-8")
+    (tmp_path / "ended.py").write_text("raise SystemExit(0)\n", encoding="utf-8")
+    with pytest.raises(DataError, match="SystemExit: 0"):
+        call("ending:teacher", tmp_path)
+    with pytest.raises(DataError, match="cannot be imported: SystemExit"):
+        load_object("ended:teacher", tmp_path)
