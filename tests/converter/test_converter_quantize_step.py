@@ -231,3 +231,14 @@ def test_a_new_head_changes_the_bytes_of_the_head_only(tmp_path: Path) -> None:
     assert all(name.startswith(("w3", "b3", "scores")) for name in changed), changed
     fresh = quantized_twice(tmp_path, None)
     assert not np.array_equal(old["image_scale"], fresh["image_scale"])
+
+
+def test_ranges_of_two_methods_do_not_mix(tmp_path: Path) -> None:
+    source, target = small_net(tmp_path / "net.onnx"), tmp_path / "int8.onnx"
+    first = OnnxMaker(source, images(30), "image")
+    first.write(target, Scheme(), "minmax")
+    again = OnnxMaker(source, images(30, 9), "image", first.filed("minmax"))
+    again.write(target, Scheme(), "percentile")
+    assert (again.favoured, again.kept) == ("minmax", 0)
+    again.write(target, Scheme(), "minmax")
+    assert again.kept > 0

@@ -25,9 +25,15 @@ SCANNED = 32
 
 
 class Maker(Protocol):
-    """Makes int8 files of one float file. `methods` are those it knows, the plainest first."""
+    """Makes int8 files of one float file.
+
+    `methods` are those it knows, the plainest first; `favoured` is that of an earlier conversion, of whose
+    ranges it has `kept` so many.
+    """
 
     methods: tuple[str, ...]
+    favoured: str | None
+    kept: int
 
     def layers(self) -> tuple[str, ...]:
         """Return the names of the layers that can be quantized, in order."""
@@ -61,7 +67,7 @@ class OnnxMaker:
         entry = prepare.entry(self._model, name)
         self.entry, self.samples = entry.name, fit(samples, entry.shape, source.name)
         self._keys = kept.onnx_keys(self._model)
-        self._previous = previous
+        self._previous, self.favoured = previous, previous.method if previous else None
         self._observed: dict[bool, dict[str, Observed]] = {}
         self.kept = 0
 
@@ -86,7 +92,8 @@ class OnnxMaker:
         if histograms not in self._observed and True not in self._observed:
             self._observed[histograms] = observe(self._model, self.samples, self.entry, histograms=histograms)
         seen = self._observed.get(True) or self._observed[histograms]
-        found, self.kept = kept.merged(ranges(seen, method), self._keys, self._previous)  # type: ignore[arg-type]
+        previous = self._previous if method == self.favoured else None  # ranges of two methods do not mix
+        found, self.kept = kept.merged(ranges(seen, method), self._keys, previous)  # type: ignore[arg-type]
         return found
 
 
@@ -103,7 +110,7 @@ class TfliteMaker:
         """
         self._source = source
         self._calibration = tflite.calibrate(source, samples)
-        self._keys = kept.tflite_keys(source)
+        self._keys, self.favoured = kept.tflite_keys(source), previous.method if previous else None
         found, self.kept = kept.merged(_plain(self._calibration), self._keys, previous)
         for name, (low, high) in found.items():
             entry = self._calibration[name]
@@ -137,6 +144,9 @@ def _plain(calibration: tflite.Calibration) -> Ranges:
 
 class OpenvinoMaker:
     """OpenVINO: its quantizer calibrates anew for each file."""
+
+    favoured: str | None = None
+    kept = 0
 
     def __init__(self, source: Path, samples: Samples) -> None:
         """Remember what files are made from; the library is imported by name, it may not be installed."""

@@ -114,6 +114,8 @@ def choose_method(source: Source, plan: Plan) -> tuple[str, tuple[str, ...]]:
         return known[0], (f"{plan.id}: {source.export.runtime} has no ranges by {asked}, {known[0]} taken",)
     if len(known) == 1:
         return known[0], ()
+    if source.maker.favoured in known:
+        return source.maker.favoured, (f"{plan.id}: ranges by {source.maker.favoured}, as before",)
     errors = {
         method: source.gauge.deviation(source.write(plan, plan.scheme, method)).relative for method in known
     }

@@ -80,6 +80,9 @@ class Bench:
         made = make(source, plan)
         if made.verdict.reason and self._params.qat is not None:
             made = self._retrained(export, plan, made)
+        if source.maker.kept:
+            text = f"{plan.id}: {source.maker.kept} ranges are those of the earlier conversion"
+            made = replace(made, decisions=(*made.decisions, text))
         ranges = source.maker.filed(made.method)
         if ranges is not None:
             self.filed[export.runtime] = ranges
