@@ -45,7 +45,7 @@ check: $(READY) ## lint, types, import contracts, units
 prove: demo prove-converter ## the slow proofs: the demo, then every part with its bars, then tests marked slow
 	$(BIN)/pytest -m slow || test $$? -eq 5 # 5: none is marked so
 
-prove-converter: setup ## the converter's bars on real data: about forty minutes on two cores
+prove-converter: setup ## the converter's bars on real data: about thirty-five minutes on two cores
 	@sh requirements/apt.sh opencv-doc
 	@$(PIP) install --no-deps -r requirements/proofs.txt
 	$(BIN)/python -m proofs.converter

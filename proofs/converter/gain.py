@@ -25,7 +25,7 @@ from proofs.converter.runs import EXAMPLE, POINTS, say
 
 SEEDS = (1, 2, 3, 4, 5, 6)
 CHOOSING = 0
-GRID = ((1.0, 0.5), (2.0, 0.5), (4.0, 0.5), (2.0, 0.9))
+GRID = tuple((temperature, alpha) for temperature in (1.0, 2.0, 4.0) for alpha in (0.5, 0.9))
 """Temperature and weight of the teacher; one and the same student learns with each."""
 
 
