@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from torch import nn
 
 from outrider_bundle import plugins
-from outrider_bundle.errors import UsageError
+from outrider_bundle.errors import DataError, UsageError
 from outrider_converter import measure, seeding
 from outrider_converter.accuracy import Accuracy, accuracy_of
 from outrider_converter.artifact import Artifact, Context
@@ -18,6 +18,7 @@ from outrider_converter.checkpoint import open_checkpoints
 from outrider_converter.dataset import PARTS, Dataset, load_dataset
 from outrider_converter.equivalence import Probe
 from outrider_converter.finish import Work, finish
+from outrider_converter.loading import describe
 from outrider_converter.package import versions
 from outrider_converter.progress import Reporter
 from outrider_converter.publish import scratch, sweep
@@ -113,7 +114,13 @@ def _key(recipe: Recipe, text: str, data: Dataset, models: tuple[nn.Module, nn.M
     digests = [getattr(data, part).digest() for part in PARTS]
     probe = Probe(recipe.input.shape)
     for model in models:
-        digests += [measure.digest(model), *(str(answer.tolist()) for answer in probe.ask(model))]
+        try:
+            answers = probe.ask(model)
+        except Exception as error:
+            raise DataError(
+                f"The network fails on a batch of 2: {describe(error)}", "Run it by itself to see where"
+            ) from error
+        digests += [measure.digest(model), *(str(answer.tolist()) for answer in answers)]
     return hashlib.sha256("\n".join([text, *digests, *versions().values()]).encode()).hexdigest()
 
 
