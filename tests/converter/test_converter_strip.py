@@ -18,7 +18,7 @@ from outrider_converter.recipe import Recipe, read_recipe
 from outrider_converter.strip import onnx as stripper
 from outrider_converter.students import ds_cnn
 from outrider_converter.targets import Scheme
-from tests.fakes.graphs import images, small_net, value
+from tests.fakes.graphs import images, save, small_net, value
 from tests.fakes.toy import write_toy
 
 SAMPLES = np.random.default_rng(0).normal(size=(24, 1, 12, 12)).astype(np.float32)
@@ -209,3 +209,18 @@ def test_sparse_weights_and_broken_files_are_refused(tmp_path: Path) -> None:
     source.write_bytes(b"\x08broken")
     with pytest.raises(DataError, match="cannot be read as ONNX"):
         strip(source, tmp_path)
+
+
+def test_scales_of_a_resize_stay_where_shapes_are_inferred(tmp_path: Path) -> None:
+    weights = {"w": np.ones((2, 3, 1, 1), np.float32), "scales": np.array([1, 1, 2, 2], np.float32)}
+    nodes = [
+        helper.make_node("Conv", ["image", "w"], ["a"], "conv", kernel_shape=[1, 1]),
+        helper.make_node("Resize", ["a", "", "scales"], ["scores"], "up", mode="nearest"),
+    ]
+    source = save(tmp_path / "up.onnx", nodes, weights, ([1, 3, 4, 4], [1, 2, 8, 8]))
+    graph, apart = tmp_path / "graph.onnx", tmp_path / "weights"
+    stripper.strip(source, graph, apart)
+    feed = {"image": np.random.default_rng(0).random((1, 3, 4, 4), np.float32)}
+    answers = [onnxruntime.InferenceSession(path).run(None, feed)[0] for path in (source, graph)]
+    np.testing.assert_array_equal(*answers)
+    assert apart.stat().st_size == weights["w"].nbytes

@@ -1,8 +1,9 @@
 """ONNX without ballast, in two files: the graph, and its weights in name order.
 
 The weights lie apart so that a small change to a model is a small transfer: recalibration changes the
-graph file little and moves no weight. int64 tensors (shapes, axes) stay in the graph, where ONNX
-Runtime needs them for shape inference. Outputs are bit-identical to those of the source.
+graph file little and moves no weight. int64 tensors (shapes, axes) and what sets the shape of an output,
+such as the scales of a Resize, stay in the graph: ONNX Runtime needs them for shape inference. Outputs are
+bit-identical to those of the source.
 """
 
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ ALIGN = 64
 MOST_BYTES = 2**31 - 1
 """What one ONNX file may hold."""
 
+SHAPING = frozenset({"OneHot", "Pad", "Range", "Resize", "Slice", "TopK", "Upsample"})
+"""Operators whose later inputs may be other than int64 and yet set the shape of what they make."""
+
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -30,7 +34,7 @@ def strip(source: Path, graph: Path, weights: Path) -> None:
     Args:
         source: any ONNX file of up to 2 GB; functions are inlined, bodies of If and Loop stay in the graph.
         graph: without metadata, doc strings, intermediate shapes and long names.
-        weights: all but int64 initializers, each 64-byte aligned; must lie beside `graph`.
+        weights: all initializers but those that set shapes, each 64-byte aligned; must lie beside `graph`.
 
     Raises:
         DataError: the file cannot be read, or holds what cannot be laid out: sparse weights, more than 2 GB.
@@ -175,13 +179,13 @@ def _set_initializers(graph: GraphProto, tensors: list[TensorProto]) -> None:
 
 
 def _externalize(graph: GraphProto, location: str) -> bytes:
-    """Move all but int64 initializers into one blob, in name order; return it."""
-    blob = bytearray()
+    """Move all initializers but those that set shapes into one blob, in name order; return it."""
+    blob, shaping = bytearray(), _shaping(graph)
     tensors = sorted(graph.initializer, key=lambda t: t.name)
     for tensor in tensors:
         tensor.ClearField("doc_string")
         tensor.ClearField("metadata_props")
-        if tensor.data_type == TensorProto.INT64:
+        if tensor.data_type == TensorProto.INT64 or tensor.name in shaping:
             continue
         data = onnx.numpy_helper.to_array(tensor).tobytes()
         blob.extend(bytes(-len(blob) % ALIGN))
@@ -194,3 +198,9 @@ def _externalize(graph: GraphProto, location: str) -> bytes:
         blob.extend(data)
     _set_initializers(graph, tensors)
     return bytes(blob)
+
+
+def _shaping(graph: GraphProto) -> set[str]:
+    """Return the names of tensors on which the shape of another one depends."""
+    nodes = (node for part in _graphs(graph) for node in part.node if node.op_type in SHAPING)
+    return {name for node in nodes for name in node.input[node.op_type != "Range" :]}
