@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from outrider_bundle.errors import EngineError
 from outrider_bundle.manifest import ImagePreprocess, Input, Tensor
 from outrider_runtime.checked import Fit
+from outrider_runtime.geometry import place, sides
 from outrider_runtime.session import Array
 
 INTERPOLATION = {"linear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST, "area": cv2.INTER_AREA}
@@ -108,11 +109,9 @@ class ImageWriter:
     def _lay_out(self, frame: Array, canvas: NDArray[np.uint8]) -> None:
         """Paint the bars for frames of this shape and find the place of the picture between them."""
         width, height = self._size
-        scale = min(height / frame.shape[0], width / frame.shape[1])
-        rows, columns = max(1, round(frame.shape[0] * scale)), max(1, round(frame.shape[1] * scale))
-        top, left = (height - rows) // 2, (width - columns) // 2
+        at = place((frame.shape[0], frame.shape[1]), (height, width), self._plan.resize)
         canvas.fill(BORDER)
-        self._inner = canvas[top : top + rows, left : left + columns]
+        self._inner = canvas[at.top : at.top + at.height, at.left : at.left + at.width]
         self._laid = frame.shape
 
     def _write_gray(self, frame: Array, out: Array) -> None:
@@ -158,25 +157,18 @@ def _keep(written: Any, wanted: Array) -> None:  # noqa: ANN401 - OpenCV's array
 
 def _sides(given: Input, plan: ImagePreprocess, tensor: Tensor) -> tuple[int, int, int]:
     """Return channels, height and width of the physical tensor."""
-    sides = [_in_order(one) for one in (given, tensor)]
-    if not sides[1] or sides[0] != sides[1] or tensor.dtype not in CARRIERS:
-        found = f"{tensor.dtype} {tensor.layout} {tensor.shape}"
-        what = f"Images of {given.layout} {given.shape} cannot fill {found}"
+    found = [sides(one) for one in (given, tensor)]
+    if not found[1] or found[0] != found[1] or tensor.dtype not in CARRIERS:
+        described = f"{tensor.dtype} {tensor.layout} {tensor.shape}"
+        what = f"Images of {given.layout} {given.shape} cannot fill {described}"
         raise EngineError(what, "Both are NCHW or NHWC of one size, and a batch of 1")
-    channels, height, width = sides[1]
+    channels, height, width = found[1]
     if channels != (1 if plan.color == "gray" else COLOR):
         raise EngineError(f"An image in {plan.color} has not {channels} channels")
     if {len(plan.mean), len(plan.std)} - {1, channels}:
-        found = f"{len(plan.mean)} and {len(plan.std)}"
-        raise EngineError(f"mean and std have {found} entries for {channels} channels")
+        counts = f"{len(plan.mean)} and {len(plan.std)}"
+        raise EngineError(f"mean and std have {counts} entries for {channels} channels")
     return channels, height, width
-
-
-def _in_order(one: Input | Tensor) -> tuple[int, ...]:
-    """Return channels, height and width; nothing if these are not the dimensions."""
-    if one.layout not in {"NCHW", "NHWC"} or len(one.shape) != len(one.layout) or one.shape[0] != 1:
-        return ()
-    return tuple(one.shape[one.layout.index(letter)] for letter in "CHW")
 
 
 def _tables(plan: ImagePreprocess, tensor: Tensor, channels: int) -> Array:

@@ -1,6 +1,15 @@
-"""What a decoder makes of a model's outputs; what a policy decides on."""
+"""What a decoder makes of a model's outputs; what a policy decides on.
+
+Every perception has `labels`, all that it names, and `score`, how sure the model is of the first.
+"""
 
 from msgspec import Struct
+
+Box = tuple[float, float, float, float]
+"""Left, top, width and height in pixels of the frame."""
+
+SAME_OBJECT = 0.5
+"""Intersection over union from which two boxes are of one object (PASCAL VOC, Everingham et al. 2010)."""
 
 
 class Classification(Struct, frozen=True, kw_only=True, tag="classification", tag_field="kind"):
@@ -11,6 +20,78 @@ class Classification(Struct, frozen=True, kw_only=True, tag="classification", ta
     score: float
     margin: float
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label, alone."""
+        return (self.label,)
 
-Perception = Classification
+
+class Detection(Struct, frozen=True, kw_only=True):
+    """One object.
+
+    Args:
+        label: what it is.
+        index: of the label.
+        score: its probability, 0..1.
+        box: where it is; within the frame and never empty.
+    """
+
+    label: str
+    index: int
+    score: float
+    box: Box
+
+
+class Detections(Struct, frozen=True, kw_only=True, tag="detection", tag_field="kind"):
+    """The objects in a frame, the surest first; there may be none."""
+
+    objects: tuple[Detection, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label of each object, as often as it is there."""
+        return tuple(found.label for found in self.objects)
+
+    @property
+    def score(self) -> float:
+        """The score of the surest object; 0 if there is none."""
+        return self.objects[0].score if self.objects else 0.0
+
+
+Perception = Classification | Detections
 """A union in time: each task adds its struct."""
+
+
+def agreement(one: Perception, other: Perception) -> float:
+    """Return how much two models agree on one frame, 0..1; labels are compared by their names.
+
+    Classifications agree or do not. Of detections it is the share of objects that both have found,
+    2 m / (a + b) for m pairs of one label whose boxes overlap by `SAME_OBJECT` (Dice 1945); the surest
+    objects are paired first. Two that found nothing agree, perceptions of different tasks do not.
+    """
+    if isinstance(one, Classification) and isinstance(other, Classification):
+        return float(one.label == other.label)
+    if not (isinstance(one, Detections) and isinstance(other, Detections)):
+        return 0.0
+    total = len(one.objects) + len(other.objects)
+    return 2 * _pairs(one, other) / total if total else 1.0
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Return the intersection over the union of two boxes, 0..1."""
+    width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    shared = max(0.0, width) * max(0.0, height)
+    union = one[2] * one[3] + other[2] * other[3] - shared
+    return shared / union if union > 0.0 else 0.0
+
+
+def _pairs(one: Detections, other: Detections) -> int:
+    """Return how many objects of `one` are in `other` as well, each counted once."""
+    left = list(other.objects)
+    for found in one.objects:
+        same = [candidate for candidate in left if candidate.label == found.label]
+        best = max(same, key=lambda candidate: overlap(found.box, candidate.box), default=None)
+        if best is not None and overlap(found.box, best.box) >= SAME_OBJECT:
+            left.remove(best)
+    return len(other.objects) - len(left)

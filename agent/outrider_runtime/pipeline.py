@@ -16,7 +16,8 @@ from outrider_runtime.session import Array, Session, empty
 class Ports:
     """Both ends of a variant without its engine: frames into its inputs, its outputs into perceptions.
 
-    They need the manifest alone, so a supervisor has them while the session lives elsewhere.
+    They need the manifest alone, so a supervisor has them while the session lives elsewhere. They own
+    scratch memory: one thread at a time.
     """
 
     def __init__(self, manifest: Manifest, variant: Variant) -> None:
@@ -30,7 +31,8 @@ class Ports:
             if tensor.shape[:1] != (1,):
                 raise EngineError(f"The output {tensor.shape} is not a batch of 1")
         self._writer = preprocessor(manifest.inputs[0], variant.inputs[0])
-        self._reader = decoder(manifest.outputs[0], variant.outputs[0])
+        self._reader = decoder(manifest.outputs[0], variant.outputs[0], manifest.inputs[0])
+        self._frame: tuple[int, ...] = ()
 
     def write(self, frame: Array, inputs: Sequence[Array]) -> None:
         """Preprocess `frame` into `inputs`, one array per physical input.
@@ -39,14 +41,17 @@ class Ports:
             EngineError: the frame does not fit.
         """
         self._writer.write(frame, inputs[0])
+        self._frame = frame.shape
 
     def decode(self, outputs: Sequence[Array]) -> Perception:
-        """Read `outputs`, one array per physical output.
+        """Read `outputs`, one array per physical output, as the answer to the frame written last.
+
+        What is seen at a place is so in pixels of that frame, however it was resized.
 
         Raises:
             EngineError: they hold NaN or infinity, or are raw.
         """
-        return self._reader.decode(outputs[0])
+        return self._reader.decode(outputs[0], self._frame)
 
 
 def _check_counts(manifest: Manifest, variant: Variant) -> None:

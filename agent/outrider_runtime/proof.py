@@ -2,11 +2,13 @@
 
 Another CPU rounds differently, so each variant comes with a tolerance: steps of its output's
 quantization for int8, relative error of a sample's output for float; and the most likely class must
-be the same, unless the outputs are raw. NaN never passes.
+be the same, where the task is classification. Of detections the boxes and the scores are judged apart, each
+by its own size: among coordinates of hundreds of pixels nobody would see a wrong score. NaN never passes.
 """
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from msgspec import Struct
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from outrider_bundle.errors import BundleError, EngineError
 from outrider_bundle.manifest import (
+    DetectionDecoder,
     Expected,
     Golden,
     Manifest,
@@ -23,8 +26,7 @@ from outrider_bundle.manifest import (
     Tolerance,
     Variant,
 )
-from outrider_runtime.decoders import dequantize
-from outrider_runtime.pipeline import Model
+from outrider_runtime.decoders import BOX, dequantize
 from outrider_runtime.session import Array
 
 # Measured on 2,000 images with a depthwise-separable student, outputs against those of the default
@@ -47,8 +49,24 @@ NOISE = 0.02
 
 LEVELS = 256
 
+TINY = float(np.finfo(np.float32).tiny)
+CERTAIN = 1.0
+"""The score of a certain object. Where there is none, the scores are noise near 0: theirs is no measure."""
+
 MARGINAL = 1e-12
 """A tolerance of 0 is taken for this one where tolerances are compared."""
+
+
+class Answering(Protocol):
+    """A variant that takes frames, wherever it runs."""
+
+    def outputs(self, frame: Array) -> Sequence[Array]:
+        """Return the raw outputs for `frame`, which may be written again by the next call.
+
+        Raises:
+            EngineError: the frame does not fit, or the runtime failed.
+        """
+        ...
 
 
 class Proof(Struct, frozen=True, kw_only=True):
@@ -107,7 +125,7 @@ def expected_for(golden: Golden, variant: str) -> Expected:
     raise BundleError(f"The bundle has no golden answers for '{variant}'", "Convert it again")
 
 
-def expected_outputs(model: Model, samples: Array) -> bytes:
+def expected_outputs(model: Answering, samples: Array) -> bytes:
     """Return the answers of `model` to raw `samples`, as a golden blob has them.
 
     Raises:
@@ -133,7 +151,7 @@ def tolerances(variant: Variant, answers: bytes | memoryview) -> tuple[Tolerance
 
 
 def prove(
-    manifest: Manifest, variant: Variant, model: Model, samples: Array, answers: bytes | memoryview
+    manifest: Manifest, variant: Variant, model: Answering, samples: Array, answers: bytes | memoryview
 ) -> Proof:
     """Run `model` on raw `samples` and compare with `answers`, the golden blob of `variant`.
 
@@ -152,14 +170,20 @@ def prove(
     except EngineError as error:
         limit, unit = _limit(expected.tolerance)
         return Proof(ok=False, variant=variant.id, limit=limit, unit=unit, reason=error.what)
-    return judge(variant, expected, actual, wanted)
+    boxes = BOX if isinstance(manifest.outputs[0].decoder, DetectionDecoder) else 0
+    return judge(variant, expected, actual, wanted, boxes)
 
 
-def judge(variant: Variant, expected: Expected, actual: Sequence[Array], wanted: Sequence[Array]) -> Proof:
-    """Compare answers, one array `(n, ...)` per output of `variant`."""
+def judge(
+    variant: Variant, expected: Expected, actual: Sequence[Array], wanted: Sequence[Array], boxes: int = 0
+) -> Proof:
+    """Compare answers, one array `(n, ...)` per output of `variant`.
+
+    So many leading rows of the outputs are `boxes`, and scores are behind them; 0 if they are not so.
+    """
     allowed = expected.tolerances(len(variant.outputs))
     gaps = zip(allowed, variant.outputs, actual, wanted, strict=True)
-    found = [(_gap(most, tensor, mine, theirs), *_limit(most)) for most, tensor, mine, theirs in gaps]
+    found = [(_gap(most, tensor, mine, theirs, boxes), *_limit(most)) for most, tensor, mine, theirs in gaps]
     worst, limit, unit = max(found, key=lambda one: one[0] / max(one[1], MARGINAL))
     count = len(wanted[0])
     same = actual[0].reshape(count, -1).argmax(1) == wanted[0].reshape(count, -1).argmax(1)
@@ -192,7 +216,7 @@ def _tolerance(variant: Variant, tensor: Tensor, answers: Array) -> Tolerance:
     return RelativeTolerance(relative=RELATIVE if variant.precision == "float32" else RELATIVE_HALF)
 
 
-def _answers(model: Model, samples: Array) -> list[Array]:
+def _answers(model: Answering, samples: Array) -> list[Array]:
     """Return one array `(n, ...)` per output."""
     rows = [[np.array(out[0]) for out in model.outputs(sample)] for sample in samples]
     return [np.stack(answers) for answers in zip(*rows, strict=True)]
@@ -222,7 +246,7 @@ def _limit(tolerance: Tolerance) -> tuple[float, str]:
     return tolerance.relative, "relative"
 
 
-def _gap(tolerance: Tolerance, tensor: Tensor, actual: Array, wanted: Array) -> float:
+def _gap(tolerance: Tolerance, tensor: Tensor, actual: Array, wanted: Array, boxes: int) -> float:
     """Return the largest difference of a sample in the unit of `tolerance`; infinite if it is no number."""
     if isinstance(tolerance, StepTolerance):
         real, ideal = actual.astype(np.float64), wanted.astype(np.float64)
@@ -232,9 +256,17 @@ def _gap(tolerance: Tolerance, tensor: Tensor, actual: Array, wanted: Array) -> 
         return math.inf
     if isinstance(tolerance, StepTolerance):
         return float(np.abs(real - ideal).max()) / tolerance.step
-    rows = len(wanted)
+    if not boxes:
+        return _relative(real, ideal, TINY)
+    scores = _relative(real[:, boxes:], ideal[:, boxes:], CERTAIN)
+    return max(scores, _relative(real[:, :boxes], ideal[:, :boxes], TINY))
+
+
+def _relative(real: NDArray[np.float64], ideal: NDArray[np.float64], least: float) -> float:
+    """Return the largest norm of a sample's difference over that of the sample, or over `least`."""
+    rows = len(ideal)
     distance = np.linalg.norm((real - ideal).reshape(rows, -1), axis=1)
-    size = np.maximum(np.linalg.norm(ideal.reshape(rows, -1), axis=1), np.finfo(np.float32).tiny)
+    size = np.maximum(np.linalg.norm(ideal.reshape(rows, -1), axis=1), least)
     return float((distance / size).max())
 
 

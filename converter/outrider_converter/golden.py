@@ -79,7 +79,7 @@ def _expected(manifest: Manifest, candidate: Candidate, samples: Array) -> tuple
         blob=f"{GOLDEN}-{candidate.id}",
         tolerance=first,
         more=tuple(more) or UNSET,
-        agreement=0.0 if manifest.task == "raw" else 1.0,
+        agreement=1.0 if manifest.task == "classification" else 0.0,
     )
     factor = _factor(manifest, candidate, expected, samples, answers)
     wider = [_wider(one, factor) for one in (first, *more)]

@@ -150,7 +150,7 @@ def _variant(verified: Verified, rank: int) -> Variant:
 
 def _baseline(manifest: Manifest, frames: Frames, default: Verified) -> Baseline:
     tensor, entry, decoder = default.candidate.outputs[0], manifest.inputs[0], manifest.outputs[0].decoder
-    if isinstance(decoder, RawDecoder):
+    if not isinstance(decoder, ClassificationDecoder):
         return baseline(frames, entry, None)
     model = open_model(manifest, default.candidate)
     try:

@@ -22,6 +22,7 @@ from outrider_converter.progress import Task
 from outrider_converter.recipe import BudgetOptions
 from outrider_converter.records import LeftOut
 from outrider_runtime.decoders import dequantize
+from outrider_runtime.perception import Classification, Perception
 from outrider_runtime.pipeline import Model
 
 STRIDE = 100
@@ -105,7 +106,7 @@ def answer(manifest: Manifest, candidate: Candidate, frames: Frames, wanted: Out
             given = model.outputs(frame)
             cosines[:, row] = _cosines(candidate, given, [one[row] for one in wanted])
             if not raw:
-                seen = model.ports.decode(given)
+                seen = _classified(model.ports.decode(given))
                 indices[row], margins[row] = seen.index, seen.margin
             if row % STRIDE == STRIDE - 1:
                 task.advance(STRIDE)
@@ -115,6 +116,14 @@ def answer(manifest: Manifest, candidate: Candidate, frames: Frames, wanted: Out
     if not np.isfinite(cosines).all():
         raise EngineError("The model answered NaN or infinity", "Look at the ranges it was quantized with")
     return Answers(indices=indices, margins=margins, cosines=cosines)
+
+
+def _classified(seen: Perception) -> Classification:
+    if isinstance(seen, Classification):
+        return seen
+    raise EngineError(
+        "The converter cannot measure detections", "Convert for classification, or without labels"
+    )
 
 
 def _cosines(candidate: Candidate, given: Sequence[Frames], wanted: Sequence[Frames]) -> list[float]:

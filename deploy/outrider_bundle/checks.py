@@ -11,6 +11,8 @@ import msgspec
 from outrider_bundle.blocks import aligned, digests
 from outrider_bundle.errors import BundleError
 from outrider_bundle.manifest import (
+    ClassificationDecoder,
+    DetectionDecoder,
     Golden,
     ImagePreprocess,
     Input,
@@ -33,6 +35,11 @@ ITEMSIZE = {
     "float64": 8,
 }
 """Bytes of an element, by dtype."""
+
+DECODERS = {"classification": ClassificationDecoder, "detection": DetectionDecoder, "raw": RawDecoder}
+"""What reads the outputs of a task."""
+
+BOX_ROWS, DETECTION_DIMENSIONS = 4, 3
 
 MAX_TENSOR_BYTES = 1 << 28
 """No single tensor of a model that runs at the edge is larger; a device allocates what is declared."""
@@ -90,12 +97,19 @@ def check_content(manifest: Manifest) -> None:
 
 
 def _check_output(manifest: Manifest, output: Output) -> None:
-    decoder = output.decoder
-    if isinstance(decoder, RawDecoder) != (manifest.task == "raw"):
+    decoder, shape = output.decoder, output.shape
+    if not isinstance(decoder, DECODERS[manifest.task]):
         raise BundleError(f"Output '{output.name}' has a decoder that is not of the task {manifest.task}")
-    if not isinstance(decoder, RawDecoder) and len(decoder.labels) != math.prod(output.shape[1:]):
-        labels = len(decoder.labels)
-        raise BundleError(f"Output '{output.name}' has {labels} labels for a shape of {output.shape}")
+    if isinstance(decoder, ClassificationDecoder) and len(decoder.labels) != math.prod(shape[1:]):
+        raise BundleError(f"Output '{output.name}' has {len(decoder.labels)} labels for a shape of {shape}")
+    if isinstance(decoder, DetectionDecoder):
+        if shape[:2] != (1, BOX_ROWS + len(decoder.labels)) or len(shape) != DETECTION_DIMENSIONS:
+            raise BundleError(
+                f"Output '{output.name}' has {len(decoder.labels)} labels for a shape of {shape}",
+                f"Candidates are (1, {BOX_ROWS} + labels, n)",
+            )
+        if not isinstance(manifest.inputs[0].preprocess, ImagePreprocess):
+            raise BundleError(f"Output '{output.name}' has boxes, but the input is no image")
 
 
 def _check_variant(manifest: Manifest, variant: Variant) -> None:

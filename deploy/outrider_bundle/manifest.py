@@ -81,6 +81,26 @@ class ClassificationDecoder(Record, frozen=True, kw_only=True, tag="classificati
     activation: Literal["softmax", "none"] = "softmax"
 
 
+class DetectionDecoder(Record, frozen=True, kw_only=True, tag="yolo", tag_field="kind"):
+    """Boxes with one score per label, as Ultralytics exports detectors from YOLOv8 on: `(1, 4 + labels, n)`.
+
+    Each of the n columns is a candidate: four numbers for the box, then its scores, probabilities already.
+
+    Args:
+        labels: what the scores are for, in their order.
+        layout: of the box: `xywh` is its centre, width and height in pixels of the model's input.
+        min_score: candidates whose best score is below are no objects.
+        iou: of two boxes of one label that overlap more (intersection over union) the better one is kept.
+        max_objects: no more than the best so many are reported.
+    """
+
+    labels: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=65536)]
+    layout: Literal["xywh"] = "xywh"
+    min_score: Share = 0.25
+    iou: Share = 0.45
+    max_objects: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
 class RawDecoder(Record, frozen=True, kw_only=True, tag="raw", tag_field="kind"):
     """No reading at all: numbers for a program of the user's own. An agent cannot act on them."""
 
@@ -101,7 +121,7 @@ class Output(Record, frozen=True, kw_only=True):
     name: Text
     shape: Shape
     dtype: Dtype = "float32"
-    decoder: ClassificationDecoder | RawDecoder
+    decoder: ClassificationDecoder | DetectionDecoder | RawDecoder
 
 
 class File(Record, frozen=True, kw_only=True):
@@ -161,7 +181,8 @@ class Expected(Record, frozen=True, kw_only=True):
         blob: name of the answers.
         tolerance: of the first output, and of the others if `more` does not tell.
         more: of the other outputs, in their order; all of them or none.
-        agreement: needed share of samples whose most likely class is the expected one; 0 for raw outputs.
+        agreement: needed share of samples whose most likely class is the expected one; 0 if there are no
+            classes of the whole sample, as in detections and raw outputs.
     """
 
     variant: Identifier
@@ -280,7 +301,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     version: Semver
     app: Identifier
     hardware: Annotated[tuple[Identifier, ...], Meta(min_length=1, max_length=64)]
-    task: Literal["classification", "raw"]
+    task: Literal["classification", "detection", "raw"]
     inputs: Annotated[tuple[Input, ...], Meta(min_length=1, max_length=16)]
     outputs: Annotated[tuple[Output, ...], Meta(min_length=1, max_length=16)]
     variants: Annotated[tuple[Variant, ...], Meta(min_length=1, max_length=64)]

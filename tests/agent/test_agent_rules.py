@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from outrider_agent.policies.rules import Rule, RulesOptions, RulesPolicy
 from outrider_bundle import settings
-from outrider_runtime.perception import Classification
+from outrider_runtime.perception import Classification, Detection, Detections
 
 LABELS = ("cat", "dog")
 
@@ -109,9 +109,95 @@ def test_it_is_pure(scenes: list[tuple[str, float]]) -> None:
         ([{"frames": 0}], "p.rules[0].frames"),
         ([{"lable": "cat"}], "did you mean 'label'?"),
         ([{}, {"data": {"score": 1}}], "p.rules[1]: data cannot hold score"),
+        ([{"data": {"count": 1, "box": "left"}}], "p.rules[0]: data cannot hold box, count"),
     ],
 )
 def test_faulty_rules_are_refused_with_their_place(rules: list[dict[str, Any]], fault: str) -> None:
     made, faults = settings.convert({"rules": rules}, RulesOptions, "p")
     assert made is None
     assert fault in "\n".join(faults)
+
+
+# --- detections -----------------------------------------------------------------------------------
+
+
+def objects(*found: tuple[str, float]) -> Detections:
+    """Return objects, the surest first, each at a place of its own."""
+    ordered = sorted(found, key=lambda one: -one[1])
+    return Detections(
+        objects=tuple(
+            Detection(label=label, index=LABELS.index(label), score=score, box=(10.0 * at, 2.0, 8.0, 6.0))
+            for at, (label, score) in enumerate(ordered)
+        )
+    )
+
+
+def watch(rule: dict[str, Any], frames: list[Detections]) -> list[tuple[int, dict[str, Any]]]:
+    """Return what was decided on which of frames that come each second."""
+    policy = RulesPolicy(msgspec.convert({"rules": [rule]}, RulesOptions))
+    state, fired = policy.initial(), []
+    for now, perception in enumerate(frames):
+        decisions, state = policy.decide(perception, state, float(now))
+        fired += [(now, decision.data) for decision in decisions]
+    return fired
+
+
+@pytest.mark.parametrize(
+    ("rule", "frames", "fired"),
+    [
+        ({}, [(), (("cat", 0.3),)], [1]),
+        ({"label": "dog"}, [(("cat", 0.9),), (("cat", 0.9), ("dog", 0.4))], [1]),
+        ({"label": "dog", "min_score": 0.5}, [(("cat", 0.9), ("dog", 0.4)), (("dog", 0.5),)], [1]),
+        ({"label": "dog", "frames": 2}, [(("dog", 0.4),), (), (("dog", 0.4),), (("dog", 0.4),)], [3]),
+        # An object that passes by does not end the count of one that stays.
+        (
+            {"frames": 3},
+            [(("dog", 0.4),), (("cat", 0.9), ("dog", 0.4)), (("cat", 0.9), ("dog", 0.4))],
+            [2],
+        ),
+        ({"frames": 2}, [(("dog", 0.4),), (("cat", 0.9),), (("dog", 0.4),)], []),
+        ({"cooldown_s": 2}, [(("dog", 0.4),)] * 4, [0, 2]),
+    ],
+)
+def test_a_rule_fires_on_any_of_the_objects(
+    rule: dict[str, Any], frames: list[tuple[tuple[str, float], ...]], fired: list[int]
+) -> None:
+    assert [at for at, _ in watch(rule, [objects(*frame) for frame in frames])] == fired
+
+
+def test_a_decision_tells_the_surest_object_its_box_and_how_many_there_are() -> None:
+    frame = objects(("cat", 0.9), ("dog", 0.8), ("dog", 0.6), ("dog", 0.2))
+    rule = {"label": "dog", "min_score": 0.5, "data": {"pin": 4}}
+    told = {"label": "dog", "score": 0.8, "index": 1, "box": [10.0, 2.0, 8.0, 6.0], "count": 2, "pin": 4}
+    assert watch(rule, [frame]) == [(0, told)]
+
+
+def test_a_rule_for_any_label_counts_the_objects_of_the_one_it_tells() -> None:
+    [(_, data)] = watch({}, [objects(("dog", 0.8), ("cat", 0.9), ("cat", 0.3))])
+    assert (data["label"], data["count"]) == ("cat", 2)
+
+
+@given(
+    st.sampled_from(["*", "cat"]),
+    st.integers(1, 3),
+    st.floats(0.0, 3.0),
+    st.lists(st.tuples(st.sampled_from(LABELS), st.floats(0.0, 1.0)), max_size=30),
+)
+def test_one_object_is_judged_as_a_classification_is(
+    label: str, frames: int, cooldown_s: float, scenes: list[tuple[str, float]]
+) -> None:
+    rule = {"label": label, "frames": frames, "cooldown_s": cooldown_s, "min_score": 0.5}
+    watched = [(float(at), data["label"]) for at, data in watch(rule, [objects(one) for one in scenes])]
+    assert watched == play([rule], [(float(at), *one) for at, one in enumerate(scenes)])
+
+
+@given(st.lists(st.lists(st.tuples(st.sampled_from(LABELS), st.floats(0.0, 1.0)), max_size=5), max_size=20))
+def test_objects_are_counted_without_gaps(scenes: list[list[tuple[str, float]]]) -> None:
+    """A rule for a label fires on each third frame in a row that has an object of it."""
+    streak, expected = 0, []
+    for at, scene in enumerate(scenes):
+        streak = streak + 1 if any(label == "cat" and score >= 0.5 for label, score in scene) else 0
+        if streak and streak % 3 == 0:
+            expected.append(at)
+    rule = {"label": "cat", "frames": 3, "min_score": 0.5}
+    assert [at for at, _ in watch(rule, [objects(*scene) for scene in scenes])] == expected

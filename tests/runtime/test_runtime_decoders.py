@@ -6,24 +6,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outrider_bundle.errors import EngineError
-from outrider_bundle.manifest import ClassificationDecoder, Output, Quantization, Tensor
+from outrider_bundle.manifest import (
+    ClassificationDecoder,
+    ImagePreprocess,
+    Input,
+    Output,
+    Quantization,
+    Tensor,
+)
 from outrider_runtime.decoders import decoder
 
 Activation = Literal["softmax", "none"]
 LABELS = ("bag", "boot", "coat")
+GIVEN = Input(name="x", shape=(1, 1, 8, 8), layout="NCHW", preprocess=ImagePreprocess(color="gray"))
 
 
 def read(values: list[float], dtype: str = "float32", activation: str = "softmax", scale: float = 0.0):  # noqa: ANN201 - a test helper
     quantization = Quantization(scale=scale, zero_point=-10) if scale else None
     tensor = Tensor(name="y", shape=(1, 3), dtype=dtype, quantization=quantization)  # type: ignore[arg-type]
     plan = ClassificationDecoder(labels=LABELS, activation=activation)  # type: ignore[arg-type]
-    return decoder(Output(name="y", shape=(1, 3), decoder=plan), tensor).decode(np.array([values], dtype))
+    return decoder(Output(name="y", shape=(1, 3), decoder=plan), tensor, GIVEN).decode(
+        np.array([values], dtype)
+    )
 
 
 def test_softmax_gives_probability_and_lead() -> None:
     seen = read([1.0, 3.0, 2.0])
     powers = np.exp([1.0, 3.0, 2.0])
-    assert (seen.index, seen.label) == (1, "boot")
+    assert (seen.index, seen.label, seen.labels) == (1, "boot", ("boot",))
     assert seen.score == pytest.approx(powers[1] / powers.sum())
     assert seen.margin == pytest.approx((powers[1] - powers[2]) / powers.sum())
 
@@ -73,7 +83,7 @@ def test_it_reads_what_the_formula_says(logits: list[float], activation: Activat
     shape = (1, len(logits))
     plan = ClassificationDecoder(labels=labels, activation=activation)
     reader = decoder(
-        Output(name="y", shape=shape, decoder=plan), Tensor(name="y", shape=shape, dtype="float32")
+        Output(name="y", shape=shape, decoder=plan), Tensor(name="y", shape=shape, dtype="float32"), GIVEN
     )
     reader.decode(np.zeros(shape, np.float32))
     seen = reader.decode(np.array([logits], np.float32))
@@ -90,7 +100,7 @@ def test_it_reads_what_the_formula_says(logits: list[float], activation: Activat
 def test_the_output_is_left_alone() -> None:
     plan = ClassificationDecoder(labels=LABELS)
     reader = decoder(
-        Output(name="y", shape=(1, 3), decoder=plan), Tensor(name="y", shape=(1, 3), dtype="float32")
+        Output(name="y", shape=(1, 3), decoder=plan), Tensor(name="y", shape=(1, 3), dtype="float32"), GIVEN
     )
     answer = np.array([[1.0, 3.0, 2.0]], np.float32)
     answer.flags.writeable = False
@@ -102,7 +112,7 @@ def test_a_single_label_leads_by_its_whole_score() -> None:
     shape = (1, 1)
     plan = ClassificationDecoder(labels=("bag",), activation="none")
     reader = decoder(
-        Output(name="y", shape=shape, decoder=plan), Tensor(name="y", shape=shape, dtype="float32")
+        Output(name="y", shape=shape, decoder=plan), Tensor(name="y", shape=shape, dtype="float32"), GIVEN
     )
     seen = reader.decode(np.array([[0.75]], np.float32))
     assert (seen.label, seen.score, seen.margin) == ("bag", 0.75, 0.75)
@@ -111,4 +121,8 @@ def test_a_single_label_leads_by_its_whole_score() -> None:
 def test_a_label_per_score() -> None:
     plan = ClassificationDecoder(labels=LABELS)
     with pytest.raises(EngineError, match="3 labels"):
-        decoder(Output(name="y", shape=(1, 3), decoder=plan), Tensor(name="y", shape=(1, 4), dtype="float32"))
+        decoder(
+            Output(name="y", shape=(1, 3), decoder=plan),
+            Tensor(name="y", shape=(1, 4), dtype="float32"),
+            GIVEN,
+        )

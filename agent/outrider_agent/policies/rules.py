@@ -1,4 +1,8 @@
-"""Rules: when a label is seen clearly enough for long enough, decide."""
+"""Rules: when a label is seen clearly enough for long enough, decide.
+
+Where a model detects objects, a label is seen if one of them has it. A decision then tells the surest such
+object, its `box` (left, top, width, height in pixels of the frame), and the `count` of those with its label.
+"""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -7,17 +11,17 @@ from msgspec import Meta, Struct
 
 from outrider_agent.seams import Decision
 from outrider_bundle.manifest import Scalar
-from outrider_runtime.perception import Classification
+from outrider_runtime.perception import Classification, Detection, Detections, Perception
 
 ANY = "*"
-OWN = frozenset({"label", "score", "index"})
+OWN = frozenset({"label", "score", "index", "box", "count"})
 
 
 class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One rule.
 
     Args:
-        label: what must be seen; `*` for any, which then must stay the same.
+        label: what must be seen; `*` for any, which then must stay the same, whatever else is seen.
         min_score: how sure the model must be, 0..1.
         frames: perceptions in a row that it takes; firing uses them up.
         cooldown_s: how long it does not fire again.
@@ -33,7 +37,7 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Refuse data that would hide what every decision says itself."""
         if hidden := sorted(OWN & self.data.keys()):
-            raise ValueError(f"data cannot hold {', '.join(hidden)}: every decision has that already")
+            raise ValueError(f"data cannot hold {', '.join(hidden)}: a decision says that itself")
 
 
 class RulesOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,6 +55,7 @@ class Memory(Struct, frozen=True):
 
 
 State = tuple[Memory, ...]
+Seen = Classification | Detection
 
 
 class RulesPolicy:
@@ -66,23 +71,37 @@ class RulesPolicy:
         """Return the state before the first perception."""
         return (Memory(),) * len(self._rules)
 
-    def decide(
-        self, perception: Classification, state: State, now: float
-    ) -> tuple[Sequence[Decision], State]:
+    def decide(self, perception: Perception, state: State, now: float) -> tuple[Sequence[Decision], State]:
         """Return one decision for each rule that fires, and the next state."""
+        seen = perception.objects if isinstance(perception, Detections) else (perception,)
         decisions: list[Decision] = []
         memories: list[Memory] = []
         for rule, memory in zip(self._rules, state, strict=True):
-            fires, following = judge(rule, memory, perception, now)
+            matching = [one for one in seen if matches(rule, one)]
+            best = followed(matching, memory)
+            fires, following = judge(rule, memory, best, now)
             memories.append(following)
-            if fires:
-                decisions.append(Decision(data=_data(rule, perception)))
+            if fires and best is not None:
+                decisions.append(Decision(data=_data(rule, best, matching)))
         return decisions, tuple(memories)
 
 
-def judge(rule: Rule, memory: Memory, seen: Classification, now: float) -> tuple[bool, Memory]:
-    """Return whether `rule` fires on what is `seen`, and what it remembers then."""
-    if rule.label not in {ANY, seen.label} or seen.score < rule.min_score:
+def matches(rule: Rule, seen: Seen) -> bool:
+    """Return whether this is what `rule` looks for."""
+    return rule.label in {ANY, seen.label} and seen.score >= rule.min_score
+
+
+def followed(matching: Sequence[Seen], memory: Memory) -> Seen | None:
+    """Return what the rule looks at: the surest of the label that it counts already, else of all."""
+    for one in matching:
+        if memory.streak and one.label == memory.label:
+            return one
+    return matching[0] if matching else None
+
+
+def judge(rule: Rule, memory: Memory, seen: Seen | None, now: float) -> tuple[bool, Memory]:
+    """Return whether `rule` fires on what is `seen`, if anything matches, and what it remembers then."""
+    if seen is None:
         return False, memory if not memory.streak else Memory(fired=memory.fired)
     streak = memory.streak + 1 if memory.label == seen.label else 1
     cooling = memory.fired is not None and now - memory.fired < rule.cooldown_s
@@ -91,5 +110,8 @@ def judge(rule: Rule, memory: Memory, seen: Classification, now: float) -> tuple
     return True, Memory(seen.label, 0, now)
 
 
-def _data(rule: Rule, seen: Classification) -> dict[str, Any]:
-    return {"label": seen.label, "score": seen.score, "index": seen.index, **rule.data}
+def _data(rule: Rule, seen: Seen, matching: Sequence[Seen]) -> dict[str, Any]:
+    data: dict[str, Any] = {"label": seen.label, "score": seen.score, "index": seen.index}
+    if isinstance(seen, Detection):
+        data |= {"box": list(seen.box), "count": sum(one.label == seen.label for one in matching)}
+    return data | rule.data

@@ -1,0 +1,8 @@
+"""From a model's output tensor to a perception."""
+
+from outrider_runtime.decoders.choice import DECODED, Decoder, decoder
+from outrider_runtime.decoders.classification import softmax
+from outrider_runtime.decoders.detection import BOX
+from outrider_runtime.decoders.stored import dequantize
+
+__all__ = ["BOX", "DECODED", "Decoder", "decoder", "dequantize", "softmax"]
