@@ -1,8 +1,7 @@
-"""What may run: a trusted bundle made for this device, and its best variant that proves itself here."""
+"""What may run: a trusted bundle made for this device, and those of its variants that can be tried here."""
 
-import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -12,12 +11,10 @@ from outrider_agent.requirements import lacking
 from outrider_agent.summary import Skipped
 from outrider_bundle import plugins, signing, slot
 from outrider_bundle.container import Bundle
-from outrider_bundle.errors import IncompatibleError, OutriderError, ProofError
-from outrider_bundle.manifest import Manifest, Scalar, Variant
+from outrider_bundle.errors import IncompatibleError
+from outrider_bundle.manifest import Manifest, Variant
 from outrider_bundle.slot import Slot
 from outrider_runtime.decoders import DECODED
-from outrider_runtime.pipeline import Model
-from outrider_runtime.proof import expected_for, golden_samples, prove
 
 ANY = "any"
 """Hardware that a bundle names if it may run everywhere."""
@@ -28,13 +25,22 @@ log = logging.getLogger(__name__)
 
 
 class Admitted(Struct, frozen=True, kw_only=True):
-    """A proven model. `skipped` are the better ranked variants that were passed over."""
+    """A bundle that may run.
 
-    manifest: Manifest
-    digest: str
-    variant: Variant
-    model: Model
+    Args:
+        slot: its files on this device.
+        variants: that can be tried, best first; there may be none.
+        skipped: that cannot, and why.
+    """
+
+    slot: Slot
+    variants: tuple[Variant, ...]
     skipped: tuple[Skipped, ...]
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says of itself."""
+        return self.slot.manifest
 
 
 def admit(
@@ -44,7 +50,7 @@ def admit(
     engine: Engine,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Admitted:
-    """Return the best variant of the bundle at `path` that proves itself.
+    """Check the bundle at `path` and unpack what can be tried; nothing is loaded.
 
     Args:
         path: of the `.orb` file; its signature lies beside it.
@@ -58,7 +64,6 @@ def admit(
         SignatureError: it is not signed by somebody trusted.
         IncompatibleError: it is for another app or other hardware, lacks the wanted variant, or gives
             what no policy can decide on.
-        ProofError: no variant reproduces its golden vectors here; the message says why for each.
     """
     progress(f"reading {path.name}")
     with Bundle.open(path) as bundle:
@@ -70,7 +75,14 @@ def admit(
         reasons = {variant.id: unfit(variant, installed) for variant in variants}
         usable = [name for name, reason in reasons.items() if not reason]
         unpacked = slot.unpack(bundle, usable, device.state_dir / SLOTS)
-    return _first_proven(Slot.open(unpacked), engine, reasons, progress)
+    skipped = tuple(Skipped(variant=name, reason=why) for name, why in reasons.items() if why)
+    for one in skipped:
+        log.warning("The variant %s is skipped: %s", one.variant, one.reason)
+    return Admitted(
+        slot=Slot.open(unpacked),
+        variants=tuple(variant for variant in variants if not reasons[variant.id]),
+        skipped=skipped,
+    )
 
 
 def check_trust(bundle: Bundle, trust: Trust) -> None:
@@ -144,67 +156,3 @@ def unfit(variant: Variant, installed: Sequence[str]) -> str:
     if variant.runtime not in installed:
         return f"there is no runtime '{variant.runtime}' here; installed: {', '.join(installed)}"
     return lacking(variant.requirements)
-
-
-def _first_proven(
-    kept: Slot, engine: Engine, reasons: Mapping[str, str], progress: Callable[[str], None]
-) -> Admitted:
-    skipped: list[Skipped] = []
-    for variant in candidates(kept.manifest, engine):
-        reason = reasons[variant.id]
-        if not reason:
-            progress(f"proving {variant.id}")
-            try:
-                model = _proven(kept, variant, engine)
-            except OutriderError as error:
-                reason = str(error)
-            else:
-                return Admitted(
-                    manifest=kept.manifest,
-                    digest=kept.digest,
-                    variant=variant,
-                    model=model,
-                    skipped=tuple(skipped),
-                )
-        log.warning("The variant %s is skipped: %s", variant.id, reason)
-        skipped.append(Skipped(variant=variant.id, reason=reason))
-    raise NoneProvenError(kept.manifest, tuple(skipped))
-
-
-class NoneProvenError(ProofError):
-    """Every variant was passed over; `skipped` says why."""
-
-    def __init__(self, manifest: Manifest, skipped: tuple[Skipped, ...]) -> None:
-        """List the reasons."""
-        self.skipped = skipped
-        reasons = "; ".join(f"{one.variant}: {one.reason.rstrip('.')}" for one in skipped)
-        super().__init__(
-            f"No variant of {manifest.name} {manifest.version} can be run here ({reasons})",
-            "Look closer with: outrider prove BUNDLE --all-variants",
-        )
-
-
-def _proven(kept: Slot, variant: Variant, engine: Engine) -> Model:
-    """Load `variant` and prove it.
-
-    Raises:
-        OutriderError: it does not load, or does not reproduce.
-    """
-    model = Model.open(kept.manifest, variant, kept.files(variant.id), options(variant, engine))
-    with contextlib.ExitStack() as unproven:
-        unproven.callback(model.close)
-        golden = kept.manifest.golden
-        samples = golden_samples(golden, kept.read(golden.blob))
-        answers = kept.read(expected_for(golden, variant.id).blob)
-        proof = prove(kept.manifest, variant, model, samples, answers)
-        if not proof.ok:
-            raise ProofError(proof.reason)
-        unproven.pop_all()
-    log.info("%s reproduces %d golden vectors (%.3g %s)", variant.id, proof.samples, proof.worst, proof.unit)
-    return model
-
-
-def options(variant: Variant, engine: Engine) -> dict[str, Scalar]:
-    """Return what the configuration asks of the runtime of `variant`."""
-    threads: dict[str, Scalar] = {} if engine.threads is None else {"threads": engine.threads}
-    return {**threads, **engine.options.get(variant.runtime, {})}

@@ -15,11 +15,13 @@ from outrider_agent.parts import ACTIONS, POLICIES, SOURCES, Part, find
 from outrider_bundle import settings
 from outrider_bundle.errors import UsageError
 from outrider_bundle.manifest import Identifier, Scalar
+from outrider_runtime.placing import Policy
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 Seconds = Annotated[float, Meta(gt=0.0, le=86_400.0)]
 Rest = dict[str, Any]
+Isolation = Literal["auto", "child", "inline"]
 
 
 class Device(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -103,18 +105,43 @@ class Engine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the model is run.
 
     Args:
-        isolation: `inline` keeps it in this process.
+        isolation: `child` runs it in a process of its own, which can be killed and replaced; `inline` in this
+            one, for the smallest devices; `auto` inline only on a CPU and below half a millisecond a frame.
         deadline_ms: an answer that comes later is not decided on.
+        hang_ms: so long after its deadline an answer may still come before the child counts as hung.
+        load_s: how long loading and proving a variant may take.
+        python: interpreter of the child, for a board whose drivers have their own; Outrider must be there.
+        user: whom the child runs as, where its device asks for that.
         threads: of one inference, where the runtime has a choice; left out for the runtime's own.
         variant: run this one and no other; left out for the best that proves itself.
         options: by runtime, what to pass to it, for example `options.onnx.threads`.
+        placement: what to do where the backend that the options ask for does not take the model:
+            `require` it, `prefer` it and be degraded without it, or `allow` any.
+        share: of the model's nodes that must be there.
+        failures: so many in a row, and the next variant is taken.
+        retry_s: first wait before a better variant is tried again; it doubles.
+        retry_max_s: the longest such wait.
     """
 
-    isolation: Literal["inline"] = "inline"
+    isolation: Isolation = "auto"
     deadline_ms: Annotated[float, Meta(gt=0.0, le=3.6e6)] = 1000.0
+    hang_ms: Annotated[float, Meta(ge=0.0, le=3.6e6)] = 500.0
+    load_s: Seconds = 120.0
+    python: Path | None = None
+    user: str | None = None
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
     variant: Identifier | None = None
     options: dict[Identifier, dict[str, Scalar]] = {}
+    placement: Policy = "prefer"
+    share: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0
+    failures: Annotated[int, Meta(ge=1, le=1000)] = 3
+    retry_s: Seconds = 30.0
+    retry_max_s: Seconds = 3600.0
+
+    def __post_init__(self) -> None:
+        """Refuse an interpreter or a user for a model that has no process of its own."""
+        if self.isolation == "inline" and (self.python or self.user):
+            raise ValueError("python and user need isolation = 'child'")
 
 
 class PipelineTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

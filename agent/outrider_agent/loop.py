@@ -6,6 +6,8 @@ Runs in a thread of its own and never waits for anything but a frame (bounded) a
 """
 
 import logging
+import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic_ns
 from typing import Any, Protocol
@@ -83,6 +85,8 @@ class Loop:
         self._state = stages.policy.initial()
         self._seen_ns = clock_ns()
         self._stale = False
+        self._watching = threading.Lock()
+        self._ending = False
         self.meters = Meters()
         self.health = Health()
         self.ticks = 0
@@ -90,19 +94,43 @@ class Loop:
     def run(self) -> None:
         """Loop until the mailbox has ended; outputs are safe before the first frame and after the last."""
         self.make_safe()
-        while not self._stages.mailbox.ended:
+        while not (self._ending or self._stages.mailbox.ended):
             self.tick()
         self.make_safe()
 
+    def end(self) -> None:
+        """Turn no more after this turn, whatever is still in the mailbox."""
+        self._ending = True
+
     def tick(self) -> None:
         """Take one frame through all stages, or notice that there is none."""
-        frame = self._stages.mailbox.take(self._wait_s())
-        if frame is not None:
-            self._look(frame)
-        elif not self._stages.mailbox.ended:
-            self.meters.no_input += 1
-        self._watch()
+        # Without a model no frame is taken: the latest one waits, and older ones count as dropped.
+        if self._stages.perceiver.ready(self._wait_s()):
+            frame = self._stages.mailbox.take(self._wait_s())
+            if frame is not None:
+                self._look(frame)
+            elif not self._stages.mailbox.ended:
+                self.meters.no_input += 1
+        self.watch()
         self.ticks += 1
+
+    def stale_in_s(self) -> float:
+        """Return when outputs must be safe if nothing is perceived until then; infinite once they are."""
+        if self._stale:
+            return math.inf
+        return (self._seen_ns + self._stale_ns - self._clock_ns()) / NS
+
+    def watch(self) -> None:
+        """Make outputs safe once the last perception is too old.
+
+        Called by the loop, and by another thread for a loop that hangs in its model or an action.
+        """
+        with self._watching:
+            if not self._stale and self.stale_in_s() <= 0:
+                self._stale = True
+                self.make_safe()
+                why = f"none for {self._stale_ns / NS:g} s; outputs are in their safe state"
+                self._trouble("perception", why)
 
     def make_safe(self) -> None:
         """Bring every action into its safe state."""
@@ -113,8 +141,7 @@ class Loop:
         """Return how long to wait for a frame: not beyond the moment when perception gets stale."""
         if self._stale:
             return self._idle_s
-        left_ns = self._seen_ns + self._stale_ns - self._clock_ns()
-        return min(self._idle_s, max(0.0, left_ns / NS))
+        return min(self._idle_s, max(0.0, self.stale_in_s()))
 
     def _look(self, frame: Frame) -> None:
         """Perceive, decide and act; a frame on which that fails is counted and passed over."""
@@ -130,7 +157,8 @@ class Loop:
         except Exception as error:  # noqa: BLE001 - a frame or a runtime fails in any way; the loop does not
             self._failed("engine", error)
             return
-        self.meters.saw(perception.label)
+        for label in perception.labels:
+            self.meters.saw(label)
         self._fine("engine")
         self._fresh(min(taken_ns, begun_ns))
         self._decide(frame, perception, begun_ns)
@@ -169,20 +197,12 @@ class Loop:
         else:
             self._fine(part)
 
-    def _watch(self) -> None:
-        """Make outputs safe once the last perception is too old."""
-        if not self._stale and self._clock_ns() - self._seen_ns >= self._stale_ns:
-            self._stale = True
-            self.make_safe()
-            self._trouble(
-                "perception", f"none for {self._stale_ns / NS:g} s; outputs are in their safe state"
-            )
-
     def _fresh(self, seen_ns: int) -> None:
-        self._seen_ns = max(self._seen_ns, seen_ns)
-        if self._clock_ns() - self._seen_ns < self._stale_ns:
-            self._stale = False
-            self._fine("perception")
+        with self._watching:
+            self._seen_ns = max(self._seen_ns, seen_ns)
+            if self._clock_ns() - self._seen_ns < self._stale_ns:
+                self._stale = False
+                self._fine("perception")
 
     def _failed(self, part: str, error: object) -> None:
         self.meters.errors += 1

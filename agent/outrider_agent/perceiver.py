@@ -1,49 +1,43 @@
-"""From a frame to a perception: preprocess into the engine's slot, run, decode."""
+"""From a frame to a perception, with what it took: preprocessing into the engine's memory, run, decoding."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from time import monotonic_ns
-from typing import Protocol
 
-from outrider_agent.engine import Engine
+from outrider_agent.engine.mount import Mounted
+from outrider_agent.engine.seam import GoneError
+from outrider_agent.engine.seat import Seat
 from outrider_agent.seams import Frame
 from outrider_agent.telemetry.metrics import Meters
 from outrider_bundle.errors import EngineError
 from outrider_runtime.perception import Perception
-from outrider_runtime.session import Array
-
-
-class Lens(Protocol):
-    """What a bundle says of preprocessing and decoding; `outrider_runtime.pipeline.Ports` is one."""
-
-    def write(self, frame: Array, inputs: Sequence[Array]) -> None:
-        """Preprocess `frame` into the physical inputs, without allocation of its size."""
-        ...
-
-    def decode(self, outputs: Sequence[Array]) -> Perception:
-        """Decode the physical outputs."""
-        ...
 
 
 class LateError(EngineError):
-    """The answer did not come within the deadline; part of the agent's own flow."""
+    """The engine has not answered in time."""
 
 
 class Perceiver:
-    """One model with its lens.
+    """Perceives one frame at a time with whatever model is seated.
 
     Args:
-        lens: preprocessing and decoding.
-        engine: runs the model.
+        seat: where the model is.
         deadline_s: how long an answer may take.
+        failures: so many failed runs in a row, and the model is given up.
         clock_ns: nanoseconds on the clock of `time.monotonic`.
     """
 
     def __init__(
-        self, lens: Lens, engine: Engine, deadline_s: float, clock_ns: Callable[[], int] = monotonic_ns
+        self, seat: Seat, deadline_s: float, failures: int = 3, clock_ns: Callable[[], int] = monotonic_ns
     ) -> None:
         """Hold the parts."""
-        self._lens, self._engine, self._deadline_s, self._clock_ns = lens, engine, deadline_s, clock_ns
+        self._seat, self._deadline_s, self._failures = seat, deadline_s, failures
+        self._clock_ns = clock_ns
+        self._row = 0
+
+    def ready(self, wait_s: float) -> bool:
+        """Return whether there is a model, waiting up to `wait_s` for one."""
+        return self._seat.wait(wait_s)
 
     def perceive(self, frame: Frame, meters: Meters, begun_ns: int) -> Perception:
         """Return what the model sees in `frame`, which is released as soon as it was read.
@@ -52,21 +46,56 @@ class Perceiver:
             LateError: the answer took too long.
             EngineError: there is none, or it is not a number.
         """
-        engine, stages = self._engine, meters.stages
+        with self._seat.used() as mounted:
+            if mounted is None:
+                frame.release()
+                raise EngineError("no model is loaded")
+            try:
+                self._hand_over(mounted, frame)
+                written_ns = self._clock_ns()
+                meters.stages["preprocess"].record(written_ns - begun_ns)
+                perception = self._collect(mounted, meters, written_ns)
+            except GoneError as error:
+                self._seat.drop(mounted, str(error))
+                raise
+            if self._seat.shadow is not None:
+                self._seat.shadow.compare(frame.seq, perception)
+        return perception
+
+    def _hand_over(self, mounted: Mounted, frame: Frame) -> None:
+        """Write `frame` into the engine's memory and let it run; a candidate may see it too."""
         try:
-            self._lens.write(frame.image, engine.slot())
+            mounted.ports.write(frame.image, mounted.engine.slot())
+            mounted.engine.submit(frame.seq)
+            if self._seat.shadow is not None:
+                self._seat.shadow.offer(frame.image, frame.seq)
         finally:
             frame.release()
-        written_ns = self._clock_ns()
-        stages["preprocess"].record(written_ns - begun_ns)
-        engine.submit(frame.seq)
-        answer = engine.collect(self._deadline_s)
-        answered_ns = self._clock_ns()
-        stages["engine"].record(answered_ns - written_ns)
-        if answer is None or answer.late:
+
+    def _collect(self, mounted: Mounted, meters: Meters, since_ns: int) -> Perception:
+        try:
+            answer = mounted.engine.collect(self._deadline_s)
+            answered_ns = self._clock_ns()
+            meters.stages["engine"].record(answered_ns - since_ns)
+            perception = None
+            if answer is not None and not answer.late:
+                perception = _sound(mounted.ports.decode(answer.outputs))
+        except GoneError:
+            raise
+        except Exception as error:
+            self._row += 1
+            if self._row >= self._failures:
+                self._row = 0
+                self._seat.drop(mounted, str(error))
+            raise
+        if perception is None:
             raise LateError(f"no answer within {1000 * self._deadline_s:g} ms")
-        perception = self._lens.decode(answer.outputs)
-        if not math.isfinite(perception.score):
-            raise EngineError("the model's output is not a number")
-        stages["decode"].record(self._clock_ns() - answered_ns)
+        self._row = 0
+        meters.stages["decode"].record(self._clock_ns() - answered_ns)
         return perception
+
+
+def _sound(perception: Perception) -> Perception:
+    if not math.isfinite(perception.score):
+        raise EngineError("the model's output is not a number")
+    return perception

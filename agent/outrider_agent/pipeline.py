@@ -2,17 +2,22 @@
 
 import contextlib
 import logging
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from msgspec import Struct
 
 from outrider_agent import parts
 from outrider_agent.admission import Admitted
 from outrider_agent.config import Pipeline as Config
-from outrider_agent.engine import Engine, InlineEngine
+from outrider_agent.engine.crew import Crew
+from outrider_agent.engine.keeper import Keeper, News
+from outrider_agent.engine.mount import Mounted
 from outrider_agent.events import Events, Kind
 from outrider_agent.feeder import Feeder
 from outrider_agent.loop import Limits, Loop, Stages
@@ -20,10 +25,11 @@ from outrider_agent.mailbox import Mailbox
 from outrider_agent.parts import Part
 from outrider_agent.perceiver import Perceiver
 from outrider_agent.seams import Action, Context
-from outrider_agent.telemetry.metrics import Totals
-from outrider_bundle.errors import OutriderError
+from outrider_agent.telemetry.metrics import NS_PER_MS, Totals, Work
+from outrider_bundle.errors import EngineError, OutriderError
 from outrider_bundle.messages.event import Event
 from outrider_bundle.messages.reported import PipelineReport
+from outrider_bundle.messages.telemetry import ShadowMetrics
 
 JOIN_S = 5.0
 MAX_REASON = 2000
@@ -31,17 +37,26 @@ MAX_REASON = 2000
 log = logging.getLogger(__name__)
 
 
+class Setting(Struct, frozen=True, kw_only=True):
+    """What is around a pipeline: what its plug-ins may know, where its events go, where it may keep files."""
+
+    context: Context
+    events: Events
+    state_dir: Path
+
+
 class Pipeline:
     """Built from an admitted bundle; `start` once, `stop` once.
 
     Args:
         config: its tables.
-        admitted: the proven model; closed with the pipeline.
-        context: for its plug-ins.
-        events: where its events go.
+        admitted: the bundle; its model is loaded and proven here.
+        setting: what is around it.
         on_change: called from its threads when its report has changed or it has ended.
+        progress: told of each step that may take long.
 
     Raises:
+        NoneProvenError: no variant of the bundle can be run here.
         OutriderError: a plug-in cannot be built.
     """
 
@@ -49,26 +64,26 @@ class Pipeline:
         self,
         config: Config,
         admitted: Admitted,
-        context: Context,
-        events: Events,
+        setting: Setting,
         on_change: Callable[[], None],
+        progress: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Build the plug-ins and the loop; nothing runs yet."""
+        """Load the model, build the plug-ins and the loop; nothing runs yet."""
         self.id = config.table.id
-        self.admitted = admitted
-        self._events, self._on_change = events, on_change
+        self._events, self._on_change = setting.events, on_change
         self._mailbox = Mailbox()
-        with contextlib.ExitStack() as built:
-            engine = InlineEngine(admitted.model.session)
-            built.callback(engine.close)
-            self._actions = _actions(config.actions, context, built)
-            self._feeder = Feeder(parts.source(config.source, context), self._mailbox, self.id)
-            self._loop = self._make_loop(config, engine)
-            self._built = built.pop_all()
-        self.placement: dict[str, Any] = msgspec.to_builtins(engine.placement)
-        self._thread = threading.Thread(target=self._run, name=f"loop-{self.id}", daemon=True)
+        table = config.table.engine
+        self.keeper = Keeper(self.id, Crew(admitted, table), table, setting.state_dir, self._news)
         self._state: Literal["STARTING", "RUNNING", "STOPPED"] = "STARTING"
         self._crash: OutriderError | None = None
+        with contextlib.ExitStack() as built:
+            built.callback(self.keeper.stop)
+            self.keeper.open(progress)
+            self._actions = _actions(config.actions, setting.context, built)
+            self._feeder = Feeder(parts.source(config.source, setting.context), self._mailbox, self.id)
+            self._loop = self._make_loop(config)
+            self._built = built.pop_all()
+        self._thread = threading.Thread(target=self._run, name=f"loop-{self.id}", daemon=True)
 
     @property
     def finished(self) -> bool:
@@ -85,58 +100,114 @@ class Pipeline:
         """Grows while the loop turns."""
         return self._loop.ticks
 
+    @property
+    def mounted(self) -> Mounted:
+        """The model at work, or the last that was."""
+        last = self.keeper.last
+        if last is None:  # it is set by `open`, without which there is no pipeline
+            raise EngineError("no model was loaded")
+        return last
+
+    @property
+    def placement(self) -> dict[str, Any]:
+        """Where the model really runs."""
+        placement = self.mounted.engine.placement
+        return {**msgspec.to_builtins(placement), "share": round(placement.share, 4)}
+
     def start(self) -> None:
         """Begin to perceive and act."""
         self._state = "RUNNING"
-        self._say_phase()
+        self._say_phase("")
+        self.keeper.start()
         self._thread.start()
         self._feeder.start()
+
+    def watch(self) -> float:
+        """Make outputs of a hanging loop safe; return after how many seconds to look again."""
+        if self._state != "RUNNING":
+            return math.inf
+        self._loop.watch()
+        return self._loop.stale_in_s()
 
     def stop(self) -> None:
         """End source and loop, bring outputs to their safe state, free everything."""
         self._feeder.stop()
+        self._loop.end()
         if self._thread.is_alive():
             self._thread.join(JOIN_S)
         if self._thread.is_alive():
-            # A hung engine cannot be interrupted in this process; freeing it would crash.
+            # A model that hangs in this process cannot be interrupted; freeing it would crash.
             log.error("The loop of '%s' does not end; it is left behind", self.id)
             self._loop.make_safe()
         else:
             self._built.close()
         self._state = "STOPPED"
-        self._say_phase()
+        self._say_phase("")
 
     def report(self) -> PipelineReport:
         """Return what is reported of it now: DEGRADED whenever it is not as good as it could be."""
-        admitted, variant = self.admitted, self.admitted.variant
-        passed = [f"{one.variant} was skipped: {one.reason}" for one in admitted.skipped]
-        reason = "; ".join(filter(None, [*passed, self._loop.health.reason, str(self.error or "")]))
+        mounted = self.mounted
+        reason = "; ".join(
+            filter(None, [self.keeper.reason, self._loop.health.reason, str(self.error or "")])
+        )
         degraded = bool(reason) and self._state == "RUNNING"
+        manifest = mounted.admitted.manifest
         return PipelineReport(
-            bundle=admitted.manifest.name,
-            version=admitted.manifest.version,
-            digest=admitted.digest,
-            variant=variant.id,
-            runtime=variant.runtime,
+            bundle=manifest.name,
+            version=manifest.version,
+            digest=mounted.admitted.slot.digest,
+            variant=mounted.variant.id,
+            runtime=mounted.variant.runtime,
+            isolation=mounted.isolation,
             placement=self.placement,
             state="DEGRADED" if degraded else self._state,
             reason=reason[:MAX_REASON],
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return the report with counts, for a person who asks."""
+        totals, shadow = self.totals(), self.keeper.seat.shadow
+        p50_ns, p99_ns = totals.stages["loop"].quantiles(0.5, 0.99)
+        return {
+            **msgspec.to_builtins(self.report()),
+            "pid": self.mounted.engine.pid,
+            "frames": totals.frames,
+            "dropped": totals.dropped,
+            "late": totals.late,
+            "errors": totals.errors,
+            "restarts": self.keeper.restarts,
+            "p50_ms": p50_ns / NS_PER_MS,
+            "p99_ms": p99_ns / NS_PER_MS,
+            "shadow": msgspec.to_builtins(shadow.record()) if shadow else None,
+        }
+
+    def work(self) -> Work:
+        """Return what it computes with now, for telemetry."""
+        mounted, shadow = self.mounted, self.keeper.seat.shadow
+        placement = mounted.engine.placement
+        return Work(
+            pid=mounted.engine.pid if mounted.isolation == "child" else 0,
+            variant=mounted.variant.id,
+            backend=placement.backend,
+            nodes=placement.nodes,
+            restarts=self.keeper.restarts,
+            shadow=ShadowMetrics(**msgspec.to_builtins(shadow.record())) if shadow else None,
         )
 
     def totals(self) -> Totals:
         """Return what it has counted so far."""
         return self._loop.meters.totals(self._mailbox.dropped)
 
-    def _make_loop(self, config: Config, engine: Engine) -> Loop:
+    def _make_loop(self, config: Config) -> Loop:
         table = config.table
         stages = Stages(
             mailbox=self._mailbox,
-            perceiver=Perceiver(self.admitted.model.ports, engine, table.engine.deadline_ms / 1000.0),
+            perceiver=Perceiver(self.keeper.seat, table.engine.deadline_ms / 1000.0, table.engine.failures),
             policy=parts.policy(config.policy),
             actions=self._actions,
         )
         limits = Limits(idle_s=table.idle_s, stale_s=table.stale_s)
-        return Loop(self.id, stages, limits, self._emit, self._on_change)
+        return Loop(self.id, stages, limits, self._publish, self._on_change)
 
     def _run(self) -> None:
         try:
@@ -147,15 +218,26 @@ class Pipeline:
         self._state = "STOPPED"
         self._on_change()
 
-    def _emit(self, kind: Kind, data: dict[str, Any], frame: str = "") -> Event:
+    def _publish(self, kind: Kind, data: dict[str, Any], frame: str = "") -> Event:
         event = self._events.emit(self.id, kind, data, frame)
         self._loop.meters.events += 1
         return event
 
-    def _say_phase(self) -> None:
+    def _news(self, news: News, why: str) -> None:
+        """Say what the keeper has done; before `start` nobody need be told."""
+        if self._state != "RUNNING":
+            return
+        if news == "loaded":
+            self._say_phase(why)
+        else:
+            self._publish("fault", {"part": "model", "state": news, "reason": why[:MAX_REASON]})
+        self._on_change()
+
+    def _say_phase(self, why: str) -> None:
         report = self.report()
         data = {"state": report.state, "variant": report.variant, "placement": report.placement}
-        self._emit("phase", {**data, "reason": report.reason} if report.reason else data)
+        reason = "; ".join(filter(None, [why, report.reason]))
+        self._publish("phase", {**data, "reason": reason[:MAX_REASON]} if reason else data)
 
 
 def _actions(wanted: Sequence[Part], context: Context, built: contextlib.ExitStack) -> dict[str, Action]:

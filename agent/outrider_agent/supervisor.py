@@ -5,18 +5,25 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
-from outrider_agent.admission import NoneProvenError, admit
+import msgspec
+
+from outrider_agent.admission import admit
 from outrider_agent.config import Config
 from outrider_agent.config import Pipeline as PipelineConfig
+from outrider_agent.engine.crew import NoneProvenError
+from outrider_agent.engine.order import Order, Progress, Swapped, Wish
+from outrider_agent.engine.swap import swap
 from outrider_agent.events import AGENT, Events
 from outrider_agent.link import Change, Link
-from outrider_agent.pipeline import Pipeline
+from outrider_agent.pipeline import Pipeline, Setting
 from outrider_agent.seams import Context, NullPublisher, Publisher
 from outrider_agent.summary import Skipped
 from outrider_agent.telemetry.metrics import Totals
 from outrider_agent.telemetry.reporter import Reporter
-from outrider_bundle.errors import OutriderError
+from outrider_bundle.errors import OutriderError, UsageError
 from outrider_bundle.messages.codec import encode
 from outrider_bundle.messages.reported import Reported
 from outrider_bundle.messages.state import State
@@ -111,6 +118,10 @@ class Agent:
         if self.due_s() <= 0:
             self._publish_telemetry()
 
+    def watch(self) -> float:
+        """Make outputs of hanging loops safe; return in how many seconds to call again."""
+        return min((pipeline.watch() for pipeline in self.pipelines), default=math.inf)
+
     def due_s(self) -> float:
         """Return when the next telemetry is due, in seconds from now."""
         if self._config.link is None or self._reporter is None:
@@ -137,6 +148,28 @@ class Agent:
             self._publish_telemetry()
             self.link.stop(reason)
 
+    def swap(self, pipeline: str, bundle: Path, wish: Wish, progress: Progress = lambda _: None) -> Swapped:
+        """Put `bundle` in place of what `pipeline` runs, until the next start; blocks its thread.
+
+        Raises:
+            UsageError: there is no such pipeline.
+            OutriderError: it was not done; the old model is at work as before.
+        """
+        chosen = next((p for p in self.pipelines if p.id == pipeline), None)
+        if chosen is None:
+            names = ", ".join(p.id for p in self.pipelines)
+            raise UsageError(f"There is no pipeline '{pipeline}'", f"There are: {names}")
+        table = next(c.table for c in self._config.pipelines if c.table.id == pipeline)
+        admitted = admit(bundle, self._config.device, self._config.trust, table.engine, progress)
+        done = swap(chosen.keeper, Order(admitted=admitted, wish=wish, progress=progress))
+        self.events.emit(pipeline, "phase", {"state": "SWAPPED", **msgspec.to_builtins(done)})
+        return done
+
+    def describe(self) -> dict[str, Any]:
+        """Return what `outrider agent status` shows."""
+        link = "none" if self.link is None else "up" if self.link.up else "down"
+        return {"run": self.run, "link": link, "pipelines": {p.id: p.describe() for p in self.pipelines}}
+
     def totals(self) -> dict[str, Totals]:
         """Return what each pipeline has counted so far."""
         return {pipeline.id: pipeline.totals() for pipeline in self.pipelines}
@@ -149,15 +182,17 @@ class Agent:
         return "; ".join([*each, link])
 
     def _build(self, config: PipelineConfig) -> Pipeline:
-        table, device, trust = config.table, self._config.device, self._config.trust
+        table, device = config.table, self._config.device
+        context = Context(pipeline=table.id, topics=self.topics, link=self._publisher)
+        setting = Setting(context=context, events=self.events, state_dir=device.state_dir)
+        admitted = admit(table.bundle, device, self._config.trust, table.engine, self._progress)
         try:
-            admitted = admit(table.bundle, device, trust, table.engine, self._progress)
+            pipeline = Pipeline(config, admitted, setting, self._on_change, self._progress)
         except NoneProvenError as error:
             self._say_skipped(table.id, error.skipped)
             raise
-        self._say_skipped(table.id, admitted.skipped)
-        context = Context(pipeline=table.id, topics=self.topics, link=self._publisher)
-        return Pipeline(config, admitted, context, self.events, self._on_change)
+        self._say_skipped(table.id, pipeline.keeper.crew.skipped)
+        return pipeline
 
     def _say_skipped(self, pipeline: str, skipped: Sequence[Skipped]) -> None:
         for one in skipped:
@@ -179,7 +214,7 @@ class Agent:
         if self._reporter is None or self.link is None or not self.link.up:
             return
         overdue = self.due_s() < -LATE_S
-        telemetry = self._reporter.cut(self.totals())
+        telemetry = self._reporter.cut(self.totals(), {p.id: p.work() for p in self.pipelines})
         # What was measured while the broker was away is worth an acknowledgement, the latest is not.
         self._publisher.publish(self.topics.telemetry, encode(telemetry), qos=1 if overdue else 0)
 

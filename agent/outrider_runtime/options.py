@@ -40,3 +40,26 @@ def threads(runtime: str, options: Mapping[str, Scalar]) -> int:
     if not 1 <= count <= most:
         raise EngineError(f"Option 'threads' of the runtime {runtime} is {count}", f"Give 1 to {most}")
     return count
+
+
+def pairs(runtime: str, option: str, text: str) -> dict[str, str]:
+    """Return what `text` says as `key=value;key=value`; nothing for an empty one.
+
+    Args:
+        runtime: for the message, like `option`.
+        option: whose value, or part of it, `text` is.
+        text: a value may hold anything but a semicolon; spaces around keys and values do not count.
+
+    Raises:
+        EngineError: an entry has no key or no `=`, or a key comes twice.
+    """
+    found: dict[str, str] = {}
+    for entry in text.split(";") if text.strip() else []:
+        key, equals, value = (part.strip() for part in entry.partition("="))
+        if not key or not equals:
+            what = f"Option '{option}' of the runtime {runtime} has '{entry.strip()}' where key=value must be"
+            raise EngineError(what, "Write key=value;key=value")
+        if key in found:
+            raise EngineError(f"Option '{option}' of the runtime {runtime} has '{key}' twice", "Give it once")
+        found[key] = value
+    return found

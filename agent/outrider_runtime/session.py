@@ -29,12 +29,25 @@ class Placement(Struct, frozen=True, kw_only=True):
         backend: the provider or delegate: `CPUExecutionProvider`, `XNNPACK`.
         nodes: how many nodes each backend took; empty where the runtime does not tell.
         threads: intra-op threads.
+        asked: the backend that the options asked for; empty if none was.
+        reason: why not all of the model is there; empty if it is.
     """
 
     device: str
     backend: str
     nodes: dict[str, int] = {}
     threads: int = 1
+    asked: str = ""
+    reason: str = ""
+
+    @property
+    def share(self) -> float:
+        """The share of the nodes that is where it was asked for, 0..1."""
+        if not self.asked:
+            return 1.0
+        if not self.nodes:
+            return float(self.backend == self.asked)
+        return self.nodes.get(self.asked, 0) / sum(self.nodes.values())
 
 
 @runtime_checkable

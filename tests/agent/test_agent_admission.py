@@ -1,5 +1,6 @@
 """What may run: signature, device, rank and proof, each with a real bundle."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,16 @@ from msgspec.structs import replace
 
 from outrider_agent.admission import Admitted, admit
 from outrider_agent.config import Device, Engine, Trust
+from outrider_agent.engine.crew import Crew
+from outrider_agent.engine.keeper import Keeper
+from outrider_agent.summary import Skipped
 from outrider_bundle import signing
 from outrider_bundle.errors import BundleError, IncompatibleError, ProofError, SignatureError
-from outrider_bundle.manifest import Output, RawDecoder, Requirements
+from outrider_bundle.manifest import Output, RawDecoder, Requirements, Variant
 from tests.fakes import null_bundle
 
 UNSIGNED = Trust(allow_unsigned=True)
+INLINE = Engine(isolation="inline")
 
 
 @pytest.fixture
@@ -24,8 +29,27 @@ def device(path: Path, app: str = "sorting", hardware: str = "bench") -> Device:
     return Device(id="line-1", fleet="plant", app=app, hardware=hardware, state_dir=path.parent / "state")
 
 
-def let_in(path: Path, trust: Trust = UNSIGNED, engine: Engine = Engine()) -> Admitted:  # noqa: B008 - frozen
-    return admit(path, device(path), trust, engine)
+@dataclass
+class LetIn:
+    variant: Variant
+    digest: str
+    skipped: tuple[Skipped, ...]
+    labels: list[str]
+
+
+def let_in(path: Path, trust: Trust = UNSIGNED, engine: Engine = INLINE) -> LetIn:
+    """Admit, load and prove as the agent does at its start."""
+    return load(admit(path, device(path), trust, engine), engine, path.parent / "state")
+
+
+def load(admitted: Admitted, engine: Engine, state_dir: Path, steps: list[str] | None = None) -> LetIn:
+    keeper = Keeper("belt", Crew(admitted, engine), engine, state_dir)
+    keeper.open((steps if steps is not None else []).append)
+    mounted = keeper.seat.mounted
+    assert mounted is not None
+    labels = [mounted.ports.decode(mounted.outputs(image)).labels[0] for image in null_bundle.SAMPLES]
+    keeper.stop()
+    return LetIn(mounted.variant, admitted.slot.digest, keeper.crew.skipped, labels)
 
 
 def keys(folder: Path, name: str) -> tuple[Path, Path]:
@@ -37,11 +61,11 @@ def keys(folder: Path, name: str) -> tuple[Path, Path]:
 def test_the_best_variant_that_proves_itself_is_taken(path: Path) -> None:
     digest = null_bundle.write(path)
     steps: list[str] = []
-    admitted = admit(path, device(path), UNSIGNED, Engine(), steps.append)
-    assert (admitted.variant.id, admitted.digest, admitted.skipped) == ("null-a", digest, ())
+    admitted = admit(path, device(path), UNSIGNED, INLINE, steps.append)
+    loaded = load(admitted, INLINE, path.parent / "state", steps)
+    assert (loaded.variant.id, loaded.digest, loaded.skipped) == ("null-a", digest, ())
     assert steps == ["reading sorter.orb", "proving null-a"]
-    image = null_bundle.SAMPLES[0]
-    assert admitted.model.perceive(image).label == null_bundle.label_of(image)
+    assert loaded.labels == [null_bundle.label_of(image) for image in null_bundle.SAMPLES]
 
 
 def test_one_that_does_not_reproduce_is_skipped_for_the_next(path: Path) -> None:
@@ -82,21 +106,21 @@ def test_what_cannot_run_here_is_skipped_with_its_reason_and_not_unpacked(path: 
 
 def test_a_model_that_does_not_load_is_skipped(path: Path) -> None:
     null_bundle.write(path)
-    admitted = let_in(path, engine=Engine(threads=1))
+    admitted = let_in(path, engine=Engine(threads=1, isolation="inline"))
     assert admitted.skipped == ()
-    broken = Engine(options={"null": {"output": "1,7"}})
+    broken = Engine(isolation="inline", options={"null": {"output": "1,7"}})
     with pytest.raises(ProofError, match=r"null-a: .*output"):
         let_in(path, engine=broken)
 
 
 def test_a_wanted_variant_is_the_only_one_tried(path: Path) -> None:
     null_bundle.write(path, wrong=["null-a"])
-    admitted = let_in(path, engine=Engine(variant="null-b"))
+    admitted = let_in(path, engine=Engine(isolation="inline", variant="null-b"))
     assert (admitted.variant.id, admitted.skipped) == ("null-b", ())
     with pytest.raises(ProofError):
-        let_in(path, engine=Engine(variant="null-a"))
+        let_in(path, engine=Engine(isolation="inline", variant="null-a"))
     with pytest.raises(IncompatibleError, match=r"has no variant 'null-z'\. It has: null-a, null-b"):
-        let_in(path, engine=Engine(variant="null-z"))
+        let_in(path, engine=Engine(isolation="inline", variant="null-z"))
 
 
 def test_a_signature_by_a_trusted_key_lets_in(path: Path, tmp_path: Path) -> None:
@@ -141,7 +165,7 @@ def test_raw_outputs_are_refused_before_anything_is_written(path: Path) -> None:
     raw = Output(name="numbers", shape=(1, 3), decoder=RawDecoder())
     null_bundle.write(path, task="raw", outputs=(raw,))
     with pytest.raises(
-        IncompatibleError, match=r"no decoder.*can act on these tasks: classification"
+        IncompatibleError, match=r"no decoder.*can act on these tasks: classification, detection"
     ) as caught:
         let_in(path)
     assert caught.value.exit_code == 12
@@ -150,7 +174,7 @@ def test_raw_outputs_are_refused_before_anything_is_written(path: Path) -> None:
 
 def test_a_bundle_for_any_hardware_runs_on_any(path: Path) -> None:
     null_bundle.write(path, hardware=("any",))
-    assert admit(path, device(path, hardware="moon"), UNSIGNED, Engine()).variant.id == "null-a"
+    assert admit(path, device(path, hardware="moon"), UNSIGNED, Engine()).variants[0].id == "null-a"
 
 
 def test_a_broken_or_missing_bundle_is_refused(path: Path) -> None:

@@ -123,7 +123,7 @@ def test_all_faults_of_file_and_plugins_are_said_at_once(tmp_path: Path) -> None
         (":2222", ":99999", "link: "),
         (":2222", "/topic", "link: url must be like"),
         ('id = "line-7"', 'id = "line 7"', "device.id"),
-        ('isolation = "inline"', 'isolation = "moon"', "'moon' is none of these: inline"),
+        ('isolation = "inline"', 'isolation = "moon"', "'moon' is none of these: auto, child, inline"),
     ],
 )
 def test_a_fault_is_named_with_its_place(tmp_path: Path, old: str, new: str, fault: str) -> None:

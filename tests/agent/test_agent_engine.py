@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from outrider_agent import engine as module
-from outrider_agent.engine import Engine, InlineEngine
+from outrider_agent.engine import inline as module
+from outrider_agent.engine.inline import InlineEngine
+from outrider_agent.engine.seam import Engine
 from outrider_bundle.errors import EngineError
 from outrider_bundle.manifest import Tensor
+from outrider_runtime.placing import Placed
 from outrider_runtime.session import Array, Placement
 
 
@@ -36,9 +38,13 @@ class Doubling:
         self.closed += 1
 
 
+def engine_of(session: Doubling) -> InlineEngine:
+    return InlineEngine(Placed(session=session, placement=session.placement()))
+
+
 def test_what_is_written_into_the_slot_is_run_and_answered_by_number() -> None:
     session = Doubling()
-    engine = InlineEngine(session)
+    engine = engine_of(session)
     assert isinstance(engine, Engine)
     for seq, value in enumerate((3.0, 4.0)):
         engine.slot()[0][:] = value
@@ -51,7 +57,7 @@ def test_what_is_written_into_the_slot_is_run_and_answered_by_number() -> None:
 
 
 def test_an_answer_is_collected_once() -> None:
-    engine = InlineEngine(Doubling())
+    engine = engine_of(Doubling())
     assert engine.collect(1.0) is None
     engine.submit(0)
     assert engine.collect(1.0) is not None
@@ -65,7 +71,7 @@ def test_an_answer_after_the_deadline_says_so(monkeypatch: pytest.MonkeyPatch) -
     def slow() -> None:
         now[0] += 0.2
 
-    engine = InlineEngine(Doubling(slow))
+    engine = engine_of(Doubling(slow))
     for deadline_s, late in ((0.1, True), (0.3, False)):
         engine.submit(0)
         answer = engine.collect(deadline_s)
@@ -81,7 +87,7 @@ def test_a_failing_session_is_an_engine_error_and_can_be_tried_again(error: Exce
         if fails.pop():
             raise error
 
-    engine = InlineEngine(Doubling(before))
+    engine = engine_of(Doubling(before))
     engine.submit(0)
     with pytest.raises(EngineError, match="gone"):
         engine.collect(1.0)
@@ -94,5 +100,5 @@ def test_a_failing_session_is_an_engine_error_and_can_be_tried_again(error: Exce
 
 def test_closing_frees_the_session() -> None:
     session = Doubling()
-    InlineEngine(session).close()
+    engine_of(session).close()
     assert session.closed == 1

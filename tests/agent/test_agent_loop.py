@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from outrider_agent.engine import Answer
+from outrider_agent.engine.seam import Answer
 from outrider_agent.events import Kind
 from outrider_agent.loop import Limits, Loop, Stages
 from outrider_agent.mailbox import Mailbox
@@ -20,7 +20,7 @@ from outrider_bundle.messages.event import Event
 from outrider_runtime.perception import Perception
 from outrider_runtime.session import Array
 from tests.fakes.clock import Clock
-from tests.fakes.engines import CopyLens, ScriptedEngine
+from tests.fakes.engines import CopyLens, ScriptedEngine, seated
 
 
 class Gate:
@@ -58,7 +58,7 @@ class Bench:
         self.changes = 0
         stages = Stages(
             mailbox=self.mailbox,
-            perceiver=Perceiver(CopyLens(), self.engine, 0.1, self.clock),
+            perceiver=Perceiver(seated(CopyLens(), self.engine), 0.1, clock_ns=self.clock),
             policy=RulesPolicy(RulesOptions(rules=(rule or Rule(),))),
             actions={"gate": self.gate, "log": self.log},
         )
@@ -214,7 +214,7 @@ def test_a_broken_policy_is_counted_and_outlived(decided: object) -> None:
     bench = Bench([0])
     stages = Stages(
         mailbox=bench.mailbox,
-        perceiver=Perceiver(CopyLens(), bench.engine, 0.1, bench.clock),
+        perceiver=Perceiver(seated(CopyLens(), bench.engine), 0.1, clock_ns=bench.clock),
         policy=Moody(decided),
         actions={"gate": bench.gate},
     )
@@ -322,7 +322,7 @@ def test_the_loop_allocates_nothing_of_the_size_of_a_frame() -> None:
     bench = Bench([1], Rule(label="coat"))
     bench.loop._stages = Stages(
         mailbox=bench.mailbox,
-        perceiver=Perceiver(Camera(), Wide(), 0.1, bench.clock),
+        perceiver=Perceiver(seated(Camera(), Wide()), 0.1, clock_ns=bench.clock),
         policy=RulesPolicy(RulesOptions(rules=(Rule(label="coat"),))),
         actions={},
     )

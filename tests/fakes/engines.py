@@ -1,10 +1,13 @@
 """Engines that misbehave on purpose, behind the agent's engine seam."""
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 
-from outrider_agent.engine import Answer
+from outrider_agent.engine.mount import Mounted
+from outrider_agent.engine.seam import Answer
+from outrider_agent.engine.seat import Seat
 from outrider_bundle.errors import EngineError
 from outrider_runtime.perception import Classification
 from outrider_runtime.session import Array, Placement
@@ -72,3 +75,18 @@ class CopyLens:
         index = int(scores.argmax())
         score = float(scores[index])
         return Classification(index=index, label=LABELS[index], score=score, margin=score)
+
+
+class Bench:
+    """Stands where a mounted model would: both ends and an engine."""
+
+    def __init__(self, ports: object, engine: object) -> None:
+        """Hold them."""
+        self.ports, self.engine = ports, engine
+
+
+def seated(ports: object, engine: object) -> Seat:
+    """Return a seat with a model of these parts."""
+    seat = Seat()
+    seat.change(cast("Mounted", Bench(ports, engine)), 0.0)
+    return seat

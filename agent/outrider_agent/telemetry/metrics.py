@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from outrider_agent.telemetry.histogram import Histogram
-from outrider_bundle.messages.telemetry import Latency, PipelineMetrics
+from outrider_bundle.messages.telemetry import Latency, PipelineMetrics, ShadowMetrics
 
 STAGES = ("age", "preprocess", "engine", "decode", "policy", "act", "loop")
 """`age` is a frame's when it is taken, `loop` from there to the decision; `act` comes after."""
@@ -95,7 +95,24 @@ def latency(times: Histogram) -> Latency:
     return Latency(count=times.count, p50_ms=p50, p95_ms=p95, p99_ms=p99, max_ms=most)
 
 
-def message(interval: Totals, *, rss_mb: float, cpu_s: float) -> PipelineMetrics:
+class Work(Struct, frozen=True, kw_only=True):
+    """What a pipeline computes with now; `pid` is the engine's, 0 if it has no process of its own."""
+
+    pid: int = 0
+    variant: str = ""
+    backend: str = ""
+    nodes: dict[str, int] = {}
+    restarts: int = 0
+    shadow: ShadowMetrics | None = None
+
+
+def message(
+    interval: Totals,
+    *,
+    rss_mb: float,
+    cpu_s: float,
+    work: Work = Work(),  # noqa: B008 - frozen
+) -> PipelineMetrics:
     """Return `interval` as it is published; stages that did not happen are left out."""
     return PipelineMetrics(
         frames=interval.frames,
@@ -109,6 +126,11 @@ def message(interval: Totals, *, rss_mb: float, cpu_s: float) -> PipelineMetrics
         classes=frequent(interval.classes),
         rss_mb=rss_mb,
         cpu_s=cpu_s,
+        variant=work.variant,
+        backend=work.backend,
+        nodes=work.nodes,
+        restarts=work.restarts,
+        shadow=work.shadow,
     )
 
 

@@ -4,34 +4,26 @@ Arrays that come again are bound (IOBinding): nothing is looked up by name, chec
 1.4 us of 11 for a tiny model. Spinning is off: it doubles the CPU time of a frame on shared cores.
 """
 
-import os
-import re
 import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read on import; it would report its use to a server
-
-import onnxruntime as ort
-
 from outrider_bundle.errors import EngineError
 from outrider_bundle.manifest import Dtype, Scalar, Tensor
+from outrider_runtime import onnx_loading as loading
+from outrider_runtime import onnx_providers as providers
 from outrider_runtime import options as opts
-from outrider_runtime.checked import CheckedSession, first_line
+from outrider_runtime.checked import CheckedSession
 from outrider_runtime.session import Array, Placement
 
-CPU = "CPUExecutionProvider"
-DEFAULTS: dict[str, Scalar] = {"threads": 1, "providers": CPU, "optimization": "full"}
-"""`providers` is a comma-separated list in order of preference; all of it must be there. `optimization`
+CPU = providers.CPU
+DEFAULTS: dict[str, Scalar] = {"threads": 1, "providers": CPU, "optimization": "full", "cache": ""}
+"""`providers` is a list in order of preference, see `onnx_providers`; all of it must be there. `optimization`
 is full or disabled: without it a quantized file is computed node by node in float arithmetic, slowly,
-and free of what int8 kernels of this CPU might do to it."""
-
-LEVELS = {
-    "full": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
-    "disabled": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
-}
+and free of what int8 kernels of this CPU might do to it. `cache` is a folder for optimized graphs, used where
+the CPU is all that is asked for."""
 
 ROLES = {"graph", "weights"}
 MAX_BINDINGS = 16
@@ -62,19 +54,30 @@ class OnnxRuntime:
             EngineError: a file is missing or broken, a shape is dynamic, or a provider is not there.
         """
         chosen = opts.known("onnx", options, DEFAULTS)
-        threads, providers = opts.threads("onnx", chosen), _providers(str(chosen["providers"]))
-        graph = _graph(files)
-        settings = _settings(graph, threads, providers)
-        settings.graph_optimization_level = _level(str(chosen["optimization"]))
-        try:
-            session = ort.InferenceSession(graph.read_bytes(), settings, providers=providers)
-        except Exception as error:
-            raise EngineError(f"ONNX Runtime does not load {graph.name}: {_said(error)}") from error
-        if session.get_providers()[: len(providers)] != providers:
-            # The library prints a warning and goes on without the provider.
-            what = f"ONNX Runtime has {', '.join(session.get_providers())} and not {', '.join(providers)}"
-            raise EngineError(what, f"Mend its driver, or ask for providers = '{CPU}'")
-        return OnnxSession(session, threads)
+        wanted = providers.parse(str(chosen["providers"]))
+        providers.demand(wanted, loading.available())
+        request = loading.Request(
+            files=_together(files),
+            providers=wanted,
+            threads=opts.threads("onnx", chosen),
+            level=_level(str(chosen["optimization"])),
+            cache=str(chosen["cache"]),
+        )
+        return OnnxSession(loading.load(request), request.threads, providers.asked(wanted))
+
+    def fallback(self, options: Mapping[str, Scalar]) -> tuple[str, dict[str, Scalar]] | None:
+        """Return the provider that `options` ask for, and what to ask for if it cannot be had.
+
+        Args:
+            options: of manifest and device together.
+
+        Returns:
+            its name, and options to lay over these: the list without what is not built in or, if all of it
+            is, without its first. None if only the CPU was asked for.
+        """
+        wanted = providers.parse(str(opts.known("onnx", options, DEFAULTS)["providers"]))
+        asked = providers.asked(wanted)
+        return (asked, {"providers": providers.without(wanted, loading.available())}) if asked else None
 
 
 class _Binding:
@@ -99,14 +102,14 @@ class _Binding:
 class OnnxSession(CheckedSession):
     """A model in ONNX Runtime."""
 
-    def __init__(self, session: Any, threads: int) -> None:  # noqa: ANN401 - untyped library
-        """Hold a session and describe its tensors."""
+    def __init__(self, session: Any, threads: int, asked: str) -> None:  # noqa: ANN401 - untyped library
+        """Hold a session and describe its tensors; `asked` is the provider that should take the nodes."""
         super().__init__(
             [_tensor(node) for node in session.get_inputs()],
             [_tensor(node) for node in session.get_outputs()],
         )
         self._session: Any = session
-        self._placement = _placement(session, threads)
+        self._placement = _placement(session, threads, asked)
         self._names = [tensor.name for tensor in self.inputs], [tensor.name for tensor in self.outputs]
         self._bindings: dict[tuple[int, ...], _Binding] = {}
 
@@ -142,7 +145,7 @@ class OnnxSession(CheckedSession):
         try:
             self._session.run_with_iobinding(binding.io)
         except Exception as error:
-            raise EngineError(f"ONNX Runtime failed: {_said(error)}") from error
+            raise EngineError(f"ONNX Runtime failed: {loading.said(error)}") from error
 
     def _bind(self, inputs: Sequence[Array], out: Sequence[Array]) -> _Binding:
         if not all(array.flags.writeable for array in out):
@@ -159,60 +162,31 @@ class OnnxSession(CheckedSession):
         return binding
 
 
-def _graph(files: Mapping[str, Path]) -> Path:
+def _together(files: Mapping[str, Path]) -> dict[str, Path]:
     if "graph" not in files or files.keys() - ROLES:
         what = f"An ONNX variant has the files {', '.join(sorted(files)) or 'none'}"
         raise EngineError(what, "Give 'graph', and 'weights' if they are apart")
-    graph = files["graph"].absolute()
-    if files.get("weights", graph).absolute().parent != graph.parent:
+    paths = {role: path.absolute() for role, path in files.items()}
+    if len({path.parent for path in paths.values()}) > 1:
         # The graph names its weights without a folder, and a path out of its own is refused.
         raise EngineError("Graph and weights lie in different folders", "Put them into one")
-    return graph
+    return paths
 
 
-def _settings(graph: Path, threads: int, providers: Sequence[str]) -> Any:  # noqa: ANN401 - untyped library
-    settings = ort.SessionOptions()
-    settings.intra_op_num_threads = threads
-    settings.inter_op_num_threads = 1
-    settings.log_severity_level = 4  # its errors reach us as exceptions; they need not be printed too
-    entries = {
-        "session.intra_op.allow_spinning": "0",
-        "session.model_external_initializers_file_folder_path": str(graph.parent),
-        "session.record_ep_graph_assignment_info": "1",
-    }
-    if CPU not in providers:
-        entries["session.disable_cpu_ep_fallback"] = "1"
-    for key, value in entries.items():
-        settings.add_session_config_entry(key, value)
-    return settings
-
-
-def _providers(text: str) -> list[str]:
-    asked = [name.strip() for name in text.split(",") if name.strip()]
-    available = ort.get_available_providers()
-    for name in asked:
-        if name not in available:
-            cure = f"Here are: {', '.join(available)}. Install the onnxruntime build that has it"
-            raise EngineError(f"ONNX Runtime has no provider '{name}' here", cure)
-    if not asked:
-        raise EngineError("Option 'providers' of the runtime onnx is empty", f"Give for example '{CPU}'")
-    return asked
-
-
-def _level(name: str) -> Any:  # noqa: ANN401 - untyped library
-    if name not in LEVELS:
+def _level(name: str) -> str:
+    if name not in loading.LEVELS:
         raise EngineError(f"Option 'optimization' of the runtime onnx is '{name}'", "Give full or disabled")
-    return LEVELS[name]
+    return name
 
 
-def _placement(session: Any, threads: int) -> Placement:  # noqa: ANN401 - untyped library
+def _placement(session: Any, threads: int, asked: str) -> Placement:  # noqa: ANN401 - untyped library
     nodes: Counter[str] = Counter()
     # Not in every version; recording costs no measurable time at load.
     for part in getattr(session, "get_provider_graph_assignment_info", list)():
         nodes[part.ep_name] += len(part.get_nodes())
     backend = nodes.most_common(1)[0][0] if nodes else session.get_providers()[0]
     device = backend.removesuffix("ExecutionProvider").lower()
-    return Placement(device=device, backend=backend, nodes=dict(nodes), threads=threads)
+    return Placement(device=device, backend=backend, nodes=dict(nodes), threads=threads, asked=asked)
 
 
 def _tensor(node: Any) -> Tensor:  # noqa: ANN401 - untyped library
@@ -222,8 +196,3 @@ def _tensor(node: Any) -> Tensor:  # noqa: ANN401 - untyped library
         what = f"The tensor '{node.name}' has the dynamic shape {node.shape}"
         raise EngineError(what, "Export it with static shapes, batch 1")
     return Tensor(name=node.name, shape=tuple(node.shape), dtype=DTYPES[node.type])
-
-
-def _said(error: Exception) -> str:
-    """Return what ONNX Runtime says, without its own codes."""
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", first_line(error))

@@ -7,13 +7,18 @@ from outrider_bundle.messages.codec import Count, Line, Message, Run
 
 
 class PipelineReport(Message, frozen=True, kw_only=True):
-    """One pipeline. `bundle` is the manifest's name, `placement` where the session really runs."""
+    """One pipeline.
+
+    `bundle` is the manifest's name, `placement` where the model really runs, `isolation` whether in a process
+    of its own (`child`) or in the agent's (`inline`).
+    """
 
     bundle: Identifier
     version: Line
     digest: Line
     variant: Line
     runtime: Line
+    isolation: Line = ""
     placement: dict[str, Any]
     state: Literal["STARTING", "RUNNING", "DEGRADED", "STOPPED"]
     reason: Line = ""

@@ -1,0 +1,71 @@
+"""The variants of one bundle: which are worth trying, which one runs, and why not a better one."""
+
+import time
+
+from outrider_agent.admission import Admitted
+from outrider_agent.backoff import Backoff
+from outrider_agent.config import Engine as Table
+from outrider_agent.engine.ladder import Ladder
+from outrider_agent.summary import Skipped
+from outrider_bundle.errors import MissingExtraError, OutriderError, ProofError
+from outrider_bundle.manifest import Variant
+
+
+class NoneProvenError(ProofError):
+    """Every variant was passed over; `skipped` says why."""
+
+    def __init__(self, admitted: Admitted, skipped: tuple[Skipped, ...]) -> None:
+        """List the reasons."""
+        self.skipped = skipped
+        reasons = "; ".join(f"{one.variant}: {one.reason.rstrip('.')}" for one in skipped)
+        manifest = admitted.manifest
+        super().__init__(
+            f"No variant of {manifest.name} {manifest.version} can be run here ({reasons})",
+            "Look closer with: outrider prove BUNDLE --all-variants",
+        )
+
+
+class Crew:
+    """A bundle's variants in their order.
+
+    Args:
+        admitted: the bundle.
+        table: how its model is run.
+    """
+
+    def __init__(self, admitted: Admitted, table: Table) -> None:
+        """Take all that were admitted; none runs yet."""
+        self.admitted = admitted
+        self.variants = admitted.variants
+        self.ladder = Ladder(len(self.variants), table.failures, Backoff(table.retry_s, table.retry_max_s))
+        self._passed = {one.variant: one.reason for one in admitted.skipped}
+        self._hopeless: set[str] = set()
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Variants that were passed over, in the manifest's order, and why."""
+        order = [variant.id for variant in self.admitted.manifest.ranked()]
+        return tuple(
+            Skipped(variant=name, reason=self._passed[name]) for name in order if name in self._passed
+        )
+
+    def hopeful(self, rung: int) -> bool:
+        """Whether the variant `rung` may run some time; one that computes wrong here never will."""
+        return self.variants[rung].id not in self._hopeless
+
+    def missed(self, variant: Variant, error: OutriderError) -> None:
+        """Note why `variant` is passed over."""
+        self._passed = {**self._passed, variant.id: str(error)}
+        if isinstance(error, ProofError | MissingExtraError):
+            self._hopeless.add(variant.id)
+
+    def failed(self, variant: Variant, why: str) -> None:
+        """Note that `variant` ran and gave way to another."""
+        self._passed = {**self._passed, variant.id: why}
+
+    def runs(self, variant: Variant) -> None:
+        """Note that `variant` runs: neither it nor a lower one is passed over any more."""
+        rung = self.variants.index(variant)
+        lower = {one.id for one in self.variants[rung:]} - self._hopeless
+        self._passed = {name: why for name, why in self._passed.items() if name not in lower}
+        self.ladder.runs(rung, time.monotonic())
