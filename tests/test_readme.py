@@ -6,7 +6,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import cv2
@@ -50,6 +52,23 @@ def commands() -> Iterator[list[str]]:
             yield shlex.split(line, comments=True)
 
 
+@contextmanager
+def running(folder: Path, config: str) -> Iterator[None]:
+    """Let the agent run as long as its commands are asked, on images that begin again."""
+    (folder / "again.toml").write_text(
+        config.replace("fps = 50.0", "fps = 50.0\nloop = true"), encoding="utf-8"
+    )
+    with subprocess.Popen([OUTRIDER, "agent", "run", "--config", "again.toml"], cwd=folder) as agent:
+        try:
+            end_s = time.monotonic() + 60
+            ask = [OUTRIDER, "agent", "status", "--config", "again.toml", "--json"]
+            while b'"frames"' not in subprocess.run(ask, cwd=folder, capture_output=True, check=False).stdout:
+                assert time.monotonic() < end_s
+            yield
+        finally:
+            agent.terminate()
+
+
 @pytest.mark.timeout(300)
 def test_every_command_does_what_it_says(tmp_path: Path) -> None:
     write_toy(tmp_path, ('name = "toy"', 'name = "sorter"'), ('app = "test"', 'app = "sorter"'))
@@ -65,9 +84,15 @@ def test_every_command_does_what_it_says(tmp_path: Path) -> None:
     ran = []
     for command in commands():
         assert command[0] == "outrider", command
-        done = subprocess.run(
-            [OUTRIDER, *command[1:]], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200
-        )
+        with running(tmp_path, config) if command[2:3] in (["status"], ["swap"]) else nullcontext():
+            done = subprocess.run(
+                [OUTRIDER, *command[1:]],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=200,
+            )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         ran.append(tuple(command[1:3]))
     assert {("bundle", "inspect"), ("bundle", "sign"), ("agent", "run")} <= set(ran)

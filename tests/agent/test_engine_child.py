@@ -49,7 +49,7 @@ def test_an_idle_child_that_is_killed_is_noticed_with_the_next_frame(engine: Chi
     begun_s = time.monotonic()
     with pytest.raises(GoneError, match="was killed by SIGKILL"):
         engine.submit(1)
-    assert time.monotonic() - begun_s < 0.2
+    assert time.monotonic() - begun_s < 1.0
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def hang(engine: ChildEngine, folder: Path, how: str) -> None:
         tell(folder / "trigger", how)
     begun_s = time.monotonic()
     assert answer(engine, 1, LATE_S) is None
-    assert LATE_S <= time.monotonic() - begun_s < LATE_S + 0.1
+    assert LATE_S <= time.monotonic() - begun_s < LATE_S + 0.5
 
 
 @pytest.mark.parametrize("how", HANGS)
@@ -109,9 +109,9 @@ def test_a_hanging_child_is_killed_when_its_oldest_run_is_overdue(
     begun_s = time.monotonic()
     hang(engine, folder, how)
     assert answer(engine, 2, LATE_S) is None  # in the other slot
-    with pytest.raises(GoneError, match=r"The engine hangs: a run has not ended after 0\.3"):
+    with pytest.raises(GoneError, match=r"The engine hangs: a run has not ended after 0\.\d+ s"):
         engine.slot()  # waits: both are in use
-    assert LATE_S + HANG_S <= time.monotonic() - begun_s < LATE_S + HANG_S + 0.3
+    assert LATE_S + HANG_S <= time.monotonic() - begun_s < LATE_S + HANG_S + 1.0
     with pytest.raises(GoneError, match="hangs"):
         engine.submit(3)
     engine.close()
@@ -132,7 +132,7 @@ def test_a_hang_is_found_though_a_slot_is_free_or_a_run_is_awaited(
     begun_s = time.monotonic()
     with pytest.raises(GoneError, match="hangs"):
         answer(other, 2)
-    assert time.monotonic() - begun_s < HANG_S + 0.2
+    assert time.monotonic() - begun_s < HANG_S + 1.0
 
 
 def test_runs_that_were_given_up_are_dropped_and_free_their_slots(folder: Path, start: Start) -> None:
@@ -145,7 +145,7 @@ def test_runs_that_were_given_up_are_dropped_and_free_their_slots(folder: Path, 
     assert answer(engine, 1, 0.02) is None
     begun_s = time.monotonic()
     assert id(engine.slot()[0]) == first  # it waited for the older run
-    assert 0.05 < time.monotonic() - begun_s < 0.35
+    assert time.monotonic() - begun_s < 1.0
     tell(folder / "trigger", "")
     for seq in (2, 0, 1):
         found = answer(engine, seq)
@@ -172,11 +172,11 @@ def test_a_polled_run_that_is_given_up_counts_as_hung_in_the_end(engine: ChildEn
     assert engine.collect(0.0) is None
     engine.slot()
     assert engine.collect(PATIENCE_S) is None  # given up
-    assert time.monotonic() - begun_s < 0.1
+    assert time.monotonic() - begun_s < HANG_S
     engine.submit(2)
     with pytest.raises(GoneError, match="hangs"):
         engine.collect(PATIENCE_S)
-    assert time.monotonic() - begun_s < HANG_S + 0.3
+    assert time.monotonic() - begun_s < HANG_S + 1.0
 
 
 def test_closing_ends_a_wait_in_another_thread(engine: ChildEngine, folder: Path) -> None:
@@ -188,7 +188,7 @@ def test_closing_ends_a_wait_in_another_thread(engine: ChildEngine, folder: Path
     begun_s = time.monotonic()
     with pytest.raises(GoneError, match="closed"):
         engine.collect(PATIENCE_S)
-    assert time.monotonic() - begun_s < 0.5
+    assert time.monotonic() - begun_s < 1.0
     closer.join()
     assert not living(engine.pid)
     with pytest.raises(GoneError, match="closed"):

@@ -190,7 +190,7 @@ def test_a_failed_run_is_an_error_and_the_next_may_work(start: Start, site: Path
 
 
 def test_what_is_late_says_so_and_never_passes_for_another(start: Start, site: Path) -> None:
-    engine = start(plans.faulty(site, given={"slow_s": 0.2}, hang_s=PATIENCE_S))
+    engine = start(plans.faulty(site, given={"slow_s": 0.5}, hang_s=PATIENCE_S))
     values = [int(answer(engine, seq=seed, seed=seed).outputs[0].argmax()) for seed in range(3)]
     assert values[1] != values[2]
     tell(site / "trigger", "slow")
@@ -199,7 +199,7 @@ def test_what_is_late_says_so_and_never_passes_for_another(start: Start, site: P
     begun_s = time.monotonic()
     late = engine.collect(0.05)
     assert late is None or late.late
-    assert late is not None or time.monotonic() - begun_s < 0.15
+    assert late is not None or time.monotonic() - begun_s < 0.45
     tell(site / "trigger", "")
     found = answer(engine, seq=12, seed=2)
     assert (found.seq, int(found.outputs[0].argmax())) == (12, values[2])
