@@ -17,7 +17,7 @@ from outrider_bundle.container import Bundle
 from outrider_bundle.dispatch import run_app
 from outrider_bundle.errors import OutriderError, ProofError, UsageError
 from outrider_bundle.manifest import Variant
-from outrider_bundle.slot import Slot, unpack
+from outrider_bundle.slot import Slot
 from outrider_runtime.pipeline import Model
 from outrider_runtime.proof import Proof, expected_for, golden_samples, prove
 
@@ -29,6 +29,8 @@ EXAMPLES = """Examples:
 
   outrider prove sorter.orb --all-variants --json
 """
+
+MOST_SHOWN = 9.99
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -54,11 +56,14 @@ def command(
         bundle.verify()
         chosen = _choose(bundle.manifest.ranked(), variant, everything=all_variants)
         with tempfile.TemporaryDirectory(prefix="outrider-prove-") as folder:
-            slot = Slot.open(unpack(bundle, [one.id for one in chosen], Path(folder)))
+            slot = Slot.unpacked(bundle, [one.id for one in chosen], folder)
             proofs = [_prove(slot, one) for one in chosen]
         digest = bundle.digest
     if json:
-        rows = [{**msgspec.structs.asdict(proof), "margin": proof.margin} for proof in proofs]
+        rows = [
+            {**msgspec.structs.asdict(proof), "used": 1.0 - proof.margin, "margin": proof.margin}
+            for proof in proofs
+        ]
         text = msgspec.json.encode({"path": str(file), "digest": digest, "proofs": rows})
         typer.echo(msgspec.json.format(text, indent=2).decode())
     else:
@@ -101,7 +106,7 @@ def _table(proofs: Sequence[Proof]) -> Table:
     """Return a table that fits 80 columns; reasons follow as the command's error."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("variant", overflow="fold")
-    for name in ("samples", "worst", "allowed", "left", "agrees"):
+    for name in ("samples", "worst", "allowed", "used", "left", "agrees"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for proof in proofs:
@@ -111,9 +116,15 @@ def _table(proofs: Sequence[Proof]) -> Table:
             str(proof.samples),
             f"{proof.worst:.3g}" if ran else "-",
             f"{proof.limit:g} {proof.unit}" if proof.limit else "-",
-            f"{max(proof.margin, 0.0):.0%}" if ran else "-",
+            _share(1.0 - proof.margin) if ran else "-",
+            _share(max(proof.margin, 0.0)) if ran else "-",
             f"{proof.agreement:.0%}" if proof.samples else "-",
             "reproduced" if proof.ok else "differs" if proof.samples else "did not run",
             style="" if proof.ok else "red",
         )
     return table
+
+
+def _share(share: float) -> str:
+    """Return a percentage; far beyond the tolerance it does not matter how far."""
+    return f"{share:.0%}" if share <= MOST_SHOWN else f">{MOST_SHOWN:.0%}"

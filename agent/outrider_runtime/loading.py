@@ -1,7 +1,7 @@
 """From a variant of a manifest to a session whose tensors are those that the manifest states."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from outrider_bundle import plugins
@@ -25,6 +25,20 @@ def runtime(name: str) -> Runtime:
     if not isinstance(made, Runtime):
         raise EngineError(f"The plug-in '{name}' is not a runtime: it lacks 'load' or 'exclusive'")
     return made
+
+
+def exclusive(variant: Variant, options: Mapping[str, Scalar]) -> bool:
+    """Return whether `variant` with these options of the device would hold its device alone.
+
+    A runtime for which that depends on the options says so by an optional method `holds(options) -> bool`.
+
+    Raises:
+        UsageError: there is no such runtime.
+        MissingExtraError: the runtime's library is not installed.
+    """
+    loader = runtime(variant.runtime)
+    holds: Callable[[Mapping[str, Scalar]], bool] | None = getattr(loader, "holds", None)
+    return loader.exclusive if holds is None else holds({**variant.options, **options})
 
 
 def load_variant(

@@ -1,6 +1,9 @@
 """Plug-in discovery by entry points, one name at a time and never by importing them all."""
 
-from importlib.metadata import EntryPoint, entry_points, metadata
+import sys
+from functools import cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points, metadata
+from typing import cast
 
 from outrider_bundle.errors import MissingExtraError, OutriderError, UsageError
 
@@ -16,7 +19,7 @@ EXTRAS = {
 
 def names(group: str) -> tuple[str, ...]:
     """Return the sorted names registered in `group`; imports none of them."""
-    return tuple(sorted({point.name for point in entry_points(group=group)}))
+    return tuple(sorted({point.name for point in _points(tuple(sys.path)).select(group=group)}))
 
 
 def find(group: str, name: str) -> EntryPoint:
@@ -25,7 +28,7 @@ def find(group: str, name: str) -> EntryPoint:
     Raises:
         UsageError: no such plug-in; the message lists what there is.
     """
-    for point in entry_points(group=group, name=name):
+    for point in _points(tuple(sys.path)).select(group=group, name=name):
         return point
     kind = group.rpartition(".")[2]
     installed = ", ".join(names(group)) or "none"
@@ -56,6 +59,13 @@ def load(group: str, name: str) -> object:
             what = f"'{name}' needs {lacking}, which is not installed"
             raise MissingExtraError(what, _extra(group, name)) from error
         raise OutriderError(f"The plug-in '{name}' ({point.value}) does not load: {error}") from error
+
+
+@cache
+def _points(path: tuple[str, ...]) -> EntryPoints:
+    """Return every entry point on `path`; to read them all takes 4 ms, and a start asks ten times."""
+    del path
+    return cast("EntryPoints", entry_points())  # in 3.11 another type with the same `select`
 
 
 def _extra(group: str, name: str) -> str:

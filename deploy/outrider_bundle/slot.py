@@ -92,6 +92,18 @@ class Slot:
                 _check(path, blob)
         return cls(path, manifest, frozenset(present))
 
+    @classmethod
+    def unpacked(cls, bundle: Bundle, variants: Sequence[str], folder: str | Path) -> Self:
+        """Return the slot of `variants` of `bundle` below `folder`, unpacked and verified once; see `unpack`.
+
+        Raises:
+            BundleError: there is no such variant, or the bundle is damaged.
+            OutriderError: the folder cannot be written to.
+        """
+        path = unpack(bundle, variants, Path(folder)).resolve()
+        present = {blob.name for blob in bundle.manifest.blobs if (path / blob.name).exists()}
+        return cls(path, bundle.manifest, frozenset(present))
+
     @property
     def variants(self) -> tuple[Variant, ...]:
         """The variants whose files are all here, in fallback order."""

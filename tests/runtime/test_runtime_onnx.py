@@ -1,4 +1,6 @@
 import gc
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -173,7 +175,16 @@ def test_a_failure_while_running_is_one_error_and_not_the_end(tmp_path: Path) ->
     [
         ("CUDAExecutionProvider", "no provider 'CUDAExecutionProvider'.*CPUExecutionProvider"),
         (f"{CPU},NoneExecutionProvider", "no provider 'NoneExecutionProvider'"),
-        (" , ", "empty"),
+        ("", "empty"),
+        (" , ", "cannot be read from ','"),
+        (f"{CPU},,{CPU}", "cannot be read from ',CPU"),
+        (f"{CPU} {CPU}", "cannot be read"),
+        (f"{AZURE}(a=1", r"cannot be read from 'AzureExecutionProvider\(a=1'"),
+        (f"{AZURE}(a)", "has 'a' where key=value must be"),
+        (f"{AZURE}(=1)", "has '=1' where key=value must be"),
+        (f"{AZURE}(a=1;a=2)", "has 'a' twice"),
+        (f"{CPU},{CPU}", f"names {CPU} twice"),
+        (f"{CPU}(arena=1)", f"{CPU} has no options. Set threads"),
     ],
 )
 def test_a_provider_that_is_not_there_is_an_error_with_the_cure(
@@ -186,9 +197,10 @@ def test_a_provider_that_is_not_there_is_an_error_with_the_cure(
 @OTHER
 def test_nodes_that_fall_to_another_provider_are_shown_or_refused(tmp_path: Path) -> None:
     files, _ = onnx_files(tmp_path)
-    session = OnnxRuntime().load(files, {"providers": f"{AZURE}, {CPU}"})
-    assert session.placement().backend == CPU
-    assert session.placement().nodes == {CPU: 2}
+    session = OnnxRuntime().load(files, {"providers": f"{AZURE}(level=1), {CPU}"})
+    placement = session.placement()
+    assert (placement.backend, placement.nodes) == (CPU, {CPU: 2})
+    assert (placement.asked, placement.share) == (AZURE, 0.0)
     session.close()
     with pytest.raises(EngineError, match="fallback"):
         OnnxRuntime().load(files, {"providers": AZURE})
@@ -203,6 +215,50 @@ def test_a_provider_that_the_library_drops_is_no_silent_fallback(
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *given, **_: real(*given, providers=[CPU]))
     with pytest.raises(EngineError, match=f"has {CPU} and not CUDA"):
         OnnxRuntime().load(onnx_files(tmp_path)[0], {"providers": f"CUDAExecutionProvider,{CPU}"})
+
+
+def test_options_of_a_provider_reach_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine has no provider with options: what is given to the library is what can be seen."""
+    seen = []
+    real = onnxruntime.InferenceSession
+    cuda = "CUDAExecutionProvider"
+
+    def make(graph: str, settings: Any, providers: list[Any], **rest: Any) -> Any:  # noqa: ANN401 - as the library
+        seen.append((providers, rest))
+        return real(graph, settings, providers=[CPU])
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [cuda, CPU])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", make)
+    asked = f"{cuda}( device_id = 1 ; arena_extend_strategy=kSameAsRequested ),{CPU}"
+    with pytest.raises(EngineError, match=f"has {CPU} and not CUDA"):
+        OnnxRuntime().load(onnx_files(tmp_path)[0], {"providers": asked})
+    options = {"device_id": "1", "arena_extend_strategy": "kSameAsRequested"}
+    assert seen == [([(cuda, options), CPU], {"enable_fallback": 0})]
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "rest"),
+    [
+        (CPU, None, None),
+        (f"{CPU},{AZURE}", None, None),
+        ("CUDAExecutionProvider", "CUDAExecutionProvider", CPU),
+        (
+            f"CUDAExecutionProvider(device_id=1),{AZURE}(a=b),{CPU}",
+            "CUDAExecutionProvider",
+            f"{AZURE}(a=b),{CPU}",
+        ),
+        (f"{AZURE},CUDAExecutionProvider,{CPU}", AZURE, f"{AZURE},{CPU}"),
+        (f"{AZURE},{CPU}", AZURE, CPU),
+        (AZURE, AZURE, CPU),
+    ],
+)
+@OTHER
+def test_there_is_always_less_to_ask_for_down_to_the_cpu(
+    asked: str, name: str | None, rest: str | None
+) -> None:
+    """The CUDA provider is not built in here."""
+    assert OnnxRuntime().fallback({"providers": asked}) == (name and (name, {"providers": rest}))
+    assert OnnxRuntime().fallback({"threads": 2}) is None
 
 
 def test_external_weights_are_read_from_beside_the_graph(
@@ -249,7 +305,8 @@ def test_threads_do_not_spin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     session.close()
     settings = seen[0]
     assert (settings.intra_op_num_threads, settings.inter_op_num_threads) == (2, 1)
-    assert settings.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    for threads in ("intra", "inter"):
+        assert settings.get_session_config_entry(f"session.{threads}_op.allow_spinning") == "0"
 
 
 def test_a_broken_file_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -273,3 +330,24 @@ def test_optimization_is_full_or_disabled(tmp_path: Path) -> None:
         answers.append(session.run([image])[0].copy())
         session.close()
     assert np.allclose(*answers, rtol=1e-5)
+
+
+REPORTS = """
+import os, sys
+from pathlib import Path
+from outrider_runtime.runtimes.onnx import OnnxRuntime
+OnnxRuntime().load({"graph": Path(sys.argv[1]), "weights": Path(sys.argv[2])}, {}).close()
+opened = [os.path.realpath(entry) for entry in Path("/proc/self/fd").iterdir()]
+print([path for path in opened if "onnxruntime.db" in path])
+"""
+
+
+def test_it_reports_to_nobody(tmp_path: Path) -> None:
+    """Left to itself the library opens a data base of its use in the home folder, and sends it."""
+    home = tmp_path / "home"
+    home.mkdir()
+    files, _ = onnx_files(tmp_path)
+    command = [sys.executable, "-c", REPORTS, *map(str, files.values())]
+    done = subprocess.run(command, env={"HOME": str(home)}, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert not list(home.iterdir())

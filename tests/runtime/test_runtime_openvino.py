@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from outrider_bundle.errors import EngineError
 from outrider_bundle.manifest import Scalar
+from outrider_runtime.runtimes import openvino
 from outrider_runtime.runtimes.openvino import DTYPES, OpenvinoRuntime
 from outrider_runtime.untracked import openvino as ov
 from tests.fakes.models import openvino_files
@@ -28,6 +30,8 @@ def test_it_says_where_it_runs_and_on_how_many_threads(tmp_path: Path) -> None:
     session = OpenvinoRuntime().load(openvino_files(tmp_path)[0], {"threads": 2})
     placement = session.placement()
     assert (placement.device, placement.backend, placement.threads) == ("cpu", "CPU", 2)
+    assert placement.nodes == {"CPU": 2}, "a reshape and a product"
+    assert (placement.asked, placement.share) == ("", 1.0)
     session.close()
 
 
@@ -39,6 +43,97 @@ def test_auto_finds_the_cpu_and_answers_the_same(tmp_path: Path) -> None:
     assert "cpu" in auto.placement().device
     plain.close()
     auto.close()
+
+
+@pytest.mark.parametrize(
+    ("device", "asked"),
+    [
+        ("CPU", ""),
+        ("AUTO", ""),
+        ("AUTO:CPU", ""),
+        ("AUTO:CPU,GPU", ""),
+        ("GPU", "GPU"),
+        ("GPU.1", "GPU.1"),
+        ("AUTO:GPU,CPU", "GPU"),
+        ("AUTO: GPU.1 , GPU.0 ", "GPU.1"),
+    ],
+)
+def test_without_what_was_asked_there_is_the_cpu(device: str, asked: str) -> None:
+    rest = (asked, {"device": "CPU"}) if asked else None
+    assert OpenvinoRuntime().fallback({"device": device}) == rest
+
+
+@dataclass
+class Compiled:
+    """What OpenVINO says where it has a GPU, which is not here."""
+
+    devices: list[str]
+
+    def get_property(self, name: str) -> list[str]:
+        assert name == "EXECUTION_DEVICES"
+        return self.devices
+
+
+@pytest.mark.parametrize(
+    ("devices", "asked", "backend", "share"),
+    [
+        (["GPU.0"], "GPU", "GPU.0", 1.0),
+        (["GPU.1"], "GPU.1", "GPU.1", 1.0),
+        (["CPU"], "GPU", "CPU", 0.0),
+        (["(CPU)"], "GPU", "CPU", 0.0),
+        (["GPU.0"], "GPU.1", "GPU.0", 0.0),
+        (["GPU.0"], "", "GPU.0", 1.0),
+    ],
+)
+def test_placement_is_the_device_that_executes(
+    devices: list[str], asked: str, backend: str, share: float
+) -> None:
+    placement = openvino._placement(Compiled(devices), 5, 1, asked)
+    assert (placement.backend, placement.nodes, placement.share) == (backend, {backend: 5}, share)
+
+
+@pytest.mark.parametrize("device", ["CPU", "AUTO", "AUTO:CPU"])
+def test_a_compiled_model_is_cached_and_answers_the_same(
+    tmp_path: Path, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, _ = openvino_files(tmp_path)
+    seen = []
+    real = openvino.OpenvinoSession
+    monkeypatch.setattr(
+        openvino, "OpenvinoSession", lambda made, where: seen.append(made) or real(made, where)
+    )
+    image = np.random.default_rng(1).normal(size=(1, 1, 8, 8)).astype(np.float32)
+    answers = []
+    for cache in ("", str(tmp_path / "cache"), str(tmp_path / "cache")):
+        session = OpenvinoRuntime().load(files, {"device": device, "cache": cache})
+        answers.append(session.run([image])[0].tobytes())
+        session.close()
+    assert len(set(answers)) == 1
+    assert [made.get_property("LOADED_FROM_CACHE") for made in seen] == [False, True, True]
+    (entry,) = (tmp_path / "cache").iterdir()
+    assert sorted(path.suffix for path in entry.iterdir()) == ["", ".blob"]
+
+
+def test_a_damaged_or_unwritable_cache_costs_nothing_but_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files, _ = openvino_files(tmp_path)
+    image = np.random.default_rng(1).normal(size=(1, 1, 8, 8)).astype(np.float32)
+    (tmp_path / "file").touch()
+    answers = []
+    for at, folder in enumerate(["cache", "cache", "file/cache"]):
+        session = OpenvinoRuntime().load(files, {"cache": str(tmp_path / folder)})
+        answers.append(session.run([image])[0].tobytes())
+        session.close()
+        if not at:
+            (blob,) = (tmp_path / "cache").glob("*/*.blob")
+            content = bytearray(blob.read_bytes())
+            content[len(content) // 2] ^= 255
+            blob.chmod(0o600)
+            blob.write_bytes(content)
+    assert len(set(answers)) == 1
+    assert "it is damaged" in caplog.text
+    assert "Nothing is cached" in caplog.text
 
 
 def test_it_computes_in_float32_whatever_the_cpu_prefers(tmp_path: Path) -> None:
@@ -73,6 +168,11 @@ def test_dynamic_shapes_are_refused_with_the_cure(tmp_path: Path) -> None:
     ("options", "said"),
     [
         ({"device": "TPU"}, "'device' .* is 'TPU'. Give one of CPU, GPU, AUTO"),
+        ({"device": "AUTO:TPU,CPU"}, "is 'AUTO:TPU,CPU'. Give one of"),
+        ({"device": "AUTO:"}, "is 'AUTO:'. Give one of"),
+        ({"device": "CPU,GPU"}, "is 'CPU,GPU'. Give one of .*AUTO:GPU,CPU"),
+        ({"device": "MULTI:CPU"}, "is 'MULTI:CPU'. Give one of"),
+        ({"device": "AUTO:GPU.7,CPU"}, "no device 'GPU.7' here, but CPU.*Install its driver"),
         ({"device": "GPU.7"}, "no device 'GPU.7' here, but CPU.*Install its driver"),
         ({"precision": "f23"}, "'precision' .* is 'f23'. Give one of f32"),
         ({"precison": "f32"}, "Did you mean 'precision'?"),
@@ -81,7 +181,7 @@ def test_dynamic_shapes_are_refused_with_the_cure(tmp_path: Path) -> None:
 def test_a_wrong_option_is_refused_with_the_cure(
     tmp_path: Path, options: dict[str, Scalar], said: str
 ) -> None:
-    if options.get("device") == "GPU.7" and "GPU" in str(ov.Core().available_devices):
+    if "GPU.7" in str(options.get("device")) and "GPU" in str(ov.Core().available_devices):
         pytest.skip("this machine has a GPU")
     with pytest.raises(EngineError, match=said):
         OpenvinoRuntime().load(openvino_files(tmp_path)[0], options)

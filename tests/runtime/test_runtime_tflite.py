@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,3 +107,43 @@ def test_tensors_that_a_device_cannot_use_are_refused(change: dict[str, object],
     assert _tensor(details).quantization is not None
     with pytest.raises(EngineError, match=message):
         _tensor({**details, **change})
+
+
+FIND = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name in sys.argv[1:]:
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+sys.meta_path.insert(0, Absent())
+from outrider_runtime.loading import runtime
+
+try:
+    runtime("tflite")
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def said(path: Path, *absent: str) -> str:
+    """Return what is said where `absent` are not installed and `path` is looked through first."""
+    env = {**os.environ, "PYTHONPATH": str(path)}
+    command = [sys.executable, "-c", FIND, *absent]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+
+
+def test_no_library_is_one_error_with_its_pip_line(tmp_path: Path) -> None:
+    error = said(tmp_path, "ai_edge_litert", "tflite_runtime")
+    assert error.startswith("MissingExtraError 'tflite' needs ai_edge_litert, which is not installed.")
+    assert "pip install 'outrider[tflite]'" in error
+
+
+@pytest.mark.skipif(np.__version__.startswith("1."), reason="this numpy suits the older library")
+def test_the_older_library_is_refused_where_it_would_fail_later(tmp_path: Path) -> None:
+    """As compiled it imports with numpy 2, and ends in a SystemError at the first call."""
+    (tmp_path / "tflite_runtime").mkdir()
+    (tmp_path / "tflite_runtime" / "interpreter.py").touch()
+    error = said(tmp_path, "ai_edge_litert")
+    assert error.startswith(f"EngineError tflite_runtime does not work with numpy {np.__version__}")

@@ -18,7 +18,7 @@ import msgspec
 
 from outrider_bundle.errors import EngineError
 from outrider_runtime.child import wire
-from outrider_runtime.loading import runtime
+from outrider_runtime.loading import exclusive
 from outrider_runtime.placing import Placed, load_placed
 from outrider_runtime.session import Array, Session
 
@@ -100,15 +100,15 @@ def starved(threads: int) -> bytes:
 
 def _load(request: wire.Load, fds: Sequence[int], begun_s: float) -> Server | bytes:
     name = request.variant.runtime
-    exclusive = runtime(name).exclusive
-    if exclusive and not request.alone:
+    alone = exclusive(request.variant, request.options)
+    if alone and not request.alone:
         what = f"The runtime {name} holds its device alone"
         return wire.encode(wire.Failure(kind=wire.SHARED, what=what))
     slots = _slots(request, fds)
     placed = _placed(request)
     ready = wire.Ready(
         placement=placed.placement,
-        exclusive=exclusive,
+        exclusive=alone and placed.placement.share > 0,
         load_s=monotonic() - begun_s,
         python=platform.python_version(),
         outrider=version("outrider"),

@@ -58,12 +58,15 @@ class DetectionReader:
         """Return objects with boxes in pixels of `frame`; see `Decoder.decode`."""
         rows = array[0]
         np.maximum.reduce(rows[BOX:], axis=0, out=self._best)
-        top = self._best.max()
-        if self._real:
-            _check_numbers(rows, float(top))
-        if top < self._least:
+        # A NaN is the largest of any numbers, and the smallest.
+        if self._real and not (
+            math.isfinite(np.minimum.reduce(rows, None)) and math.isfinite(np.maximum.reduce(rows, None))
+        ):
+            raise not_a_number()
+        columns = self._candidates()
+        if not columns.size:
             return NOTHING
-        values = dequantize(rows.take(self._candidates(), 1), self._tensor)
+        values = dequantize(rows.take(columns, 1), self._tensor)
         corners = self._way(frame).corners(values[:BOX])
         there = (corners[2:] > corners[:2]).all(0)
         return self._objects(corners[:, there], values[BOX:, there])
@@ -71,7 +74,7 @@ class DetectionReader:
     def _candidates(self) -> NDArray[np.intp]:
         """Return the columns whose best score suffices, the best `MOST` of them."""
         np.greater_equal(self._best, self._least, out=self._clear)
-        columns = np.flatnonzero(self._clear)
+        columns = self._clear.nonzero()[0]
         if len(columns) > MOST:
             columns = columns[np.argsort(self._best[columns], kind="stable")[-MOST:]]
         return columns
@@ -98,9 +101,3 @@ class DetectionReader:
                 for at in best
             )
         )
-
-
-def _check_numbers(rows: Array, top: float) -> None:
-    """Refuse NaN and infinity; `top` is the largest score. A NaN is the smallest of any numbers."""
-    if not (math.isfinite(rows.min()) and math.isfinite(top) and math.isfinite(rows[:BOX].max())):
-        raise not_a_number()

@@ -8,16 +8,26 @@ from pathlib import Path
 from typing import Any, ClassVar, cast, get_args
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from outrider_bundle.errors import EngineError
 from outrider_bundle.manifest import Dtype, Quantization, Scalar, Tensor
+from outrider_runtime import delegates, litert, partitions
 from outrider_runtime import options as opts
 from outrider_runtime.checked import CheckedSession, first_line
 from outrider_runtime.session import Array, Placement
 
-DEFAULTS: dict[str, Scalar] = {"threads": 1, "xnnpack": True}
-"""Without `xnnpack` LiteRT's own kernels run: slower, and a second opinion on an int8 model."""
+library = litert.find()
+
+DEFAULTS: dict[str, Scalar] = {
+    "threads": 1,
+    "xnnpack": True,
+    "delegate": "",
+    "delegate_options": "",
+    "delegate_exclusive": True,
+}
+"""Without `xnnpack` LiteRT's own kernels run: slower, and a second opinion on an int8 model. `delegate` is
+an external one, a soname or an absolute path, and takes what it can before XNNPACK does; `delegate_options`
+is `key=value;key=value`; `delegate_exclusive` is false if its device serves several processes at once."""
 
 
 class TfliteRuntime:
@@ -29,35 +39,63 @@ class TfliteRuntime:
         """Load `files["model"]`; see `Runtime.load`.
 
         Raises:
-            EngineError: the file is missing or broken, or a shape is dynamic.
+            EngineError: the file is missing or broken, a shape is dynamic, or the delegate is not to be had.
         """
-        chosen = opts.known("tflite", options, DEFAULTS)
+        chosen = _chosen(options)
         threads = opts.threads("tflite", chosen)
         if set(files) != {"model"}:
             what = f"A TFLite variant has the files {', '.join(sorted(files)) or 'none'}"
             raise EngineError(what, "Give one of the role 'model'")
-        own = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        kernels = OpResolverType.AUTO if chosen["xnnpack"] else own
+        path = files["model"]
+        delegate = _delegate(chosen, path)
+        kernels = library.OpResolverType
         try:
-            interpreter = Interpreter(
-                model_path=str(files["model"]), num_threads=threads, experimental_op_resolver_type=kernels
+            interpreter = library.Interpreter(
+                model_path=str(path),
+                num_threads=threads,
+                experimental_op_resolver_type=(
+                    kernels.AUTO if chosen["xnnpack"] else kernels.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+                ),
+                experimental_delegates=[delegate] if delegate else None,
             )
+            external = partitions.total(_ops(interpreter))
             interpreter.allocate_tensors()
         except Exception as error:
-            what = f"LiteRT does not load {files['model'].name}: {first_line(error)}"
-            raise EngineError(what) from error
-        return TfliteSession(interpreter, threads)
+            raise _refusal(path, str(chosen["delegate"]), error) from error
+        placement = _placement(_ops(interpreter), external, chosen)
+        return TfliteSession(interpreter, placement)
+
+    def fallback(self, options: Mapping[str, Scalar]) -> tuple[str, dict[str, Scalar]] | None:
+        """Return the delegate that `options` ask for, and what to lay over them to do without.
+
+        Args:
+            options: of manifest and device together.
+
+        Returns:
+            None if they ask for none.
+        """
+        asked = str(_chosen(options)["delegate"])
+        return (delegates.name(asked), {"delegate": "", "delegate_options": ""}) if asked else None
+
+    def holds(self, options: Mapping[str, Scalar]) -> bool:
+        """Return whether a session with these options keeps its device from other processes.
+
+        Args:
+            options: of manifest and device together.
+        """
+        chosen = _chosen(options)
+        return bool(chosen["delegate"] and chosen["delegate_exclusive"])
 
 
 class TfliteSession(CheckedSession):
     """A model in LiteRT."""
 
-    def __init__(self, interpreter: Any, threads: int) -> None:  # noqa: ANN401 - untyped library
+    def __init__(self, interpreter: Any, placement: Placement) -> None:  # noqa: ANN401 - untyped library
         """Hold an interpreter and describe its tensors."""
         ins, outs = interpreter.get_input_details(), interpreter.get_output_details()
         super().__init__([_tensor(details) for details in ins], [_tensor(details) for details in outs])
         self._interpreter: Any = interpreter
-        self._placement = _placement(interpreter, threads)
+        self._placement = placement
         # Functions that return a fresh view: a view that is kept makes the interpreter refuse to run.
         self._write = tuple(interpreter.tensor(details["index"]) for details in ins)
         self._read = tuple(interpreter.tensor(details["index"]) for details in outs)
@@ -82,11 +120,53 @@ class TfliteSession(CheckedSession):
         return out
 
 
-def _placement(interpreter: Any, threads: int) -> Placement:  # noqa: ANN401 - untyped library
-    # The only list that shows a delegate is private: without it the default is what LiteRT documents.
-    listed = getattr(interpreter, "_get_ops_details", lambda: [{"op_name": "DELEGATE"}])
-    delegated = any(op["op_name"] == "DELEGATE" for op in listed())
-    return Placement(device="cpu", backend="XNNPACK" if delegated else "CPU", threads=threads)
+def _chosen(options: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    chosen = opts.known("tflite", options, DEFAULTS)
+    if chosen["delegate_options"] and not chosen["delegate"]:
+        what = "Option 'delegate_options' of the runtime tflite is given without 'delegate'"
+        raise EngineError(what, "Name the delegate's library, or set delegate_options = '' too")
+    return chosen
+
+
+def _delegate(chosen: Mapping[str, Scalar], model: Path) -> object | None:
+    name, settings = str(chosen["delegate"]), delegates.parse(str(chosen["delegate_options"]))
+    return delegates.load(name, settings, library.load_delegate, model) if name else None
+
+
+def _refusal(path: Path, delegate: str, error: Exception) -> EngineError:
+    said = first_line(error)
+    what = f"LiteRT does not load {path.name}: {said}"
+    if "unresolved custom op" in said:
+        return EngineError(
+            what, "It was compiled for an accelerator: set the option 'delegate' to its library"
+        )
+    if delegate:
+        what = f"LiteRT does not load {path.name} with the delegate {delegates.name(delegate)}: {said}"
+        return EngineError(what, "Use a library that was built for this LiteRT, or set delegate = ''")
+    return EngineError(what)
+
+
+def _ops(interpreter: Any) -> list[partitions.Op]:  # noqa: ANN401 - untyped library
+    # Private in both libraries, and the only list there is.
+    listed: list[partitions.Op] = getattr(interpreter, "_get_ops_details", list)()
+    return listed
+
+
+def _placement(ops: Sequence[partitions.Op], external: int, chosen: Mapping[str, Scalar]) -> Placement:
+    asked = delegates.name(str(chosen["delegate"])) if chosen["delegate"] else ""
+    unit = delegates.parse(str(chosen["delegate_options"])).get("device", "")
+    own = partitions.total(ops) - external
+    nodes = partitions.count(ops, [asked] * external + ["XNNPACK"] * own)
+    # Without a list nothing is known of a delegate, and nothing is claimed of it.
+    unlisted = "XNNPACK" if chosen["xnnpack"] else "CPU"
+    backend = max(nodes, key=lambda name: (nodes[name], name == asked), default=unlisted)
+    return Placement(
+        device=f"{asked}:{unit}".rstrip(":") if backend == asked else "cpu",
+        backend=backend,
+        nodes=nodes,
+        threads=int(chosen["threads"]),
+        asked=asked,
+    )
 
 
 def _tensor(details: Mapping[str, Any]) -> Tensor:
