@@ -8,9 +8,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 READY := $(VENV)/.ready
-SYSTEM := mosquitto dataset-fashion-mnist
+SYSTEM := mosquitto dataset-fashion-mnist gcc libc6-dev
 
-.PHONY: help setup system demo test check prove prove-converter bench bars format clean
+.PHONY: help setup system demo test check prove prove-converter prove-engine bench-agent bench bars format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -42,13 +42,21 @@ check: $(READY) ## lint, types, import contracts, units
 	$(BIN)/lint-imports --no-logo
 	@if command -v systemd-analyze >/dev/null 2>&1; then sh systemd/check.sh; else echo "systemd-analyze is not here: units not checked"; fi
 
-prove: demo prove-converter ## the slow proofs: the demo, then every part with its bars, then tests marked slow
+prove: demo prove-converter prove-engine bench-agent ## the slow proofs: the demo, then every part with its bars, then tests marked slow
 	$(BIN)/pytest -m slow || test $$? -eq 5 # 5: none is marked so
 
 prove-converter: setup ## the converter's bars on real data: about thirty-five minutes on two cores
 	@sh requirements/apt.sh opencv-doc
 	@$(PIP) install --no-deps -r requirements/proofs.txt
 	$(BIN)/python -m proofs.converter
+
+prove-engine: setup ## swaps and faults of the engine on real video: about ten minutes
+	@sh requirements/apt.sh opencv-doc
+	$(BIN)/python -m proofs.engine
+
+bench-agent: setup ## the agent's loop, memory and start against bare runtimes and peers: about fifteen minutes
+	@sh requirements/apt.sh opencv-doc
+	$(BIN)/python -m proofs.agent
 
 bench: $(READY) ## ratios measured side by side in one run
 	@for f in benchmarks/*.py; do $(BIN)/python $$f || exit 1; done

@@ -9,7 +9,7 @@ from msgspec import Struct
 from outrider_agent.config import Device, Engine, Trust
 from outrider_agent.requirements import lacking
 from outrider_agent.summary import Skipped
-from outrider_bundle import plugins, signing, slot
+from outrider_bundle import plugins
 from outrider_bundle.container import Bundle
 from outrider_bundle.errors import IncompatibleError
 from outrider_bundle.manifest import Manifest, Variant
@@ -20,6 +20,7 @@ ANY = "any"
 """Hardware that a bundle names if it may run everywhere."""
 RUNTIMES = "outrider.runtimes"
 SLOTS = "slots"
+UNSIGNED = "%s is run without a signature, as the configuration allows"
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +75,12 @@ def admit(
         installed = plugins.names(RUNTIMES)
         reasons = {variant.id: unfit(variant, installed) for variant in variants}
         usable = [name for name, reason in reasons.items() if not reason]
-        unpacked = slot.unpack(bundle, usable, device.state_dir / SLOTS)
+        slot = Slot.unpacked(bundle, usable, device.state_dir / SLOTS)
     skipped = tuple(Skipped(variant=name, reason=why) for name, why in reasons.items() if why)
     for one in skipped:
         log.warning("The variant %s is skipped: %s", one.variant, one.reason)
     return Admitted(
-        slot=Slot.open(unpacked),
+        slot=slot,
         variants=tuple(variant for variant in variants if not reasons[variant.id]),
         skipped=skipped,
     )
@@ -91,8 +92,13 @@ def check_trust(bundle: Bundle, trust: Trust) -> None:
     Raises:
         SignatureError: it is missing, or not good.
     """
-    if trust.allow_unsigned and not (trust.keys and signing.signature_path(bundle.path).exists()):
-        log.warning("%s is run without a signature, as the configuration allows", bundle.path)
+    if trust.allow_unsigned and not trust.keys:
+        log.warning(UNSIGNED, bundle.path)
+        return
+    from outrider_bundle import signing  # noqa: PLC0415 - 7 MB of a library that only signatures need
+
+    if trust.allow_unsigned and not signing.signature_path(bundle.path).exists():
+        log.warning(UNSIGNED, bundle.path)
         return
     keyid = signing.check(bundle, trust.keys)
     log.info("%s is signed by key %s", bundle.path.name, keyid[:16])

@@ -107,8 +107,7 @@ def _live(agent: Agent, signals: Signals, notifier: Notifier) -> OutriderError |
     """Start and serve; return what ended it, if that was a fault."""
     try:
         agent.start(lambda: signals.received is not None)
-        # What lives now lives long: keep the collector from walking through it for every generation.
-        gc.collect()
+        # What lives now lives long: the collector need not walk through it, now or ever.
         gc.freeze()
         notifier.ready(agent.status())
         _serve(agent, signals, notifier)

@@ -6,18 +6,18 @@ import threading
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from outrider_agent.admission import admit
 from outrider_agent.config import Config
+from outrider_agent.config import Link as LinkTable
 from outrider_agent.config import Pipeline as PipelineConfig
 from outrider_agent.engine.crew import NoneProvenError
 from outrider_agent.engine.order import Order, Progress, Swapped, Wish
 from outrider_agent.engine.swap import swap
 from outrider_agent.events import AGENT, Events
-from outrider_agent.link import Change, Link
 from outrider_agent.pipeline import Pipeline, Setting
 from outrider_agent.seams import Context, NullPublisher, Publisher
 from outrider_agent.summary import Skipped
@@ -28,6 +28,9 @@ from outrider_bundle.messages.codec import encode
 from outrider_bundle.messages.reported import Reported
 from outrider_bundle.messages.state import State
 from outrider_bundle.topics import Topics
+
+if TYPE_CHECKING:
+    from outrider_agent.link import Change, Link
 
 PHASE = "IDLE"
 """Of an update; without an updater there is none."""
@@ -63,7 +66,7 @@ class Agent:
         device = config.device
         self.run = run
         self.topics = Topics(device.fleet, device.id)
-        self.link = Link(config.link, self.topics, self._birth(), self._on_link) if config.link else None
+        self.link = self._linked(config.link) if config.link else None
         self._publisher: Publisher = self.link or NullPublisher()
         self.events = Events(run, self.topics, self._publisher)
         self.pipelines: list[Pipeline] = []
@@ -218,6 +221,11 @@ class Agent:
         # What was measured while the broker was away is worth an acknowledgement, the latest is not.
         self._publisher.publish(self.topics.telemetry, encode(telemetry), qos=1 if overdue else 0)
 
+    def _linked(self, options: LinkTable) -> "Link":
+        from outrider_agent.link import Link  # noqa: PLC0415 - 10 MB of a library that only a link needs
+
+        return Link(options, self.topics, self._birth(), self._on_link)
+
     def _birth(self) -> State:
         device = self._config.device
         return State(
@@ -232,5 +240,5 @@ class Agent:
         self._changed.set()
         self._wake()
 
-    def _on_link(self, change: Change, reason: str) -> None:
+    def _on_link(self, change: "Change", reason: str) -> None:
         self.events.emit(AGENT, "fault", {"part": "link", "state": change, "reason": reason})

@@ -7,13 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from outrider_agent import logs
-from outrider_agent.bench import pictures
-from outrider_agent.bench.compare import interleave
-from outrider_agent.bench.report import as_json, as_text, report
-from outrider_agent.bench.setup import Setup
-from outrider_agent.bench.sides import AgentSide, Side
 from outrider_agent.config import Isolation
-from outrider_bundle.container import Bundle
 
 EXAMPLES = """\
 examples:
@@ -62,21 +56,21 @@ def run(arguments: argparse.Namespace) -> int:
         ProofError: no variant reproduces its golden vectors here.
         EngineError: the loop failed on a frame.
     """
+    # The daemon reads this module too, and starts without what only a measurement needs.
+    from outrider_agent.bench import measuring, report  # noqa: PLC0415
+
     logs.start("error")
-    with Bundle.open(arguments.bundle) as bundle:
-        images = pictures.video(arguments.video) if arguments.video else pictures.noise(bundle.manifest)
-    setup = Setup(
+    wish = measuring.Wish(
         bundle=arguments.bundle,
-        images=images,
         variant=arguments.variant,
         isolation=arguments.isolation,
         threads=arguments.threads,
+        video=arguments.video,
+        frames=arguments.frames,
+        pairs=arguments.pairs,
     )
-    with AgentSide(setup) as agent:
-        sides: dict[str, Side] = {"agent": agent, "bare": agent.bare()}
-        spent = interleave(sides, arguments.pairs, arguments.frames, _progress(arguments.pairs))
-        result = report(agent.described, spent["agent"], spent["bare"], arguments.frames)
-    sys.stdout.write((as_json if arguments.json else as_text)(result) + "\n")
+    result = measuring.measure(wish, _progress(arguments.pairs))
+    sys.stdout.write((report.as_json if arguments.json else report.as_text)(result) + "\n")
     return 0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
 from outrider_agent.seams import Frame
+from outrider_bundle.errors import OutriderError
 from outrider_runtime.session import Array
 
 
@@ -30,10 +31,13 @@ class Feed:
         self._clock: Callable[[], float] = time.process_time
         self._first_s = self._last_s = 0.0
         self._done = threading.Event()
+        self.error: OutriderError | None = None
+        """Why the clock could not be read, if that ended the last block."""
 
     def begin(self, frames: int, clock: Callable[[], float]) -> None:
         """Give `frames` and one more; `clock` returns CPU seconds."""
         self._total, self._read, self._clock = frames + 1, 0, clock
+        self.error = None
         self._done.clear()
         self._wanted.release()
 
@@ -70,10 +74,15 @@ class Feed:
     def _released(self) -> None:
         """Note that a frame was read; called by the loop."""
         self._read += 1
-        if self._read == 1:
-            self._first_s = self._clock()
-        if self._read < self._total:
-            self._wanted.release()
-        else:
-            self._last_s = self._clock()
+        last = self._read == self._total
+        try:
+            if self._read == 1:
+                self._first_s = self._clock()
+            if last:
+                self._last_s = self._clock()
+        except OutriderError as error:
+            self.error, last = error, True
+        if last:
             self._done.set()
+        else:
+            self._wanted.release()

@@ -95,7 +95,7 @@ class AgentSide:
         """Let `frames` go through the loop, as fast as it takes them, and return the CPU seconds of one.
 
         Raises:
-            EngineError: the loop failed on one of them, or does not end.
+            EngineError: the loop failed on one of them or does not end, or the engine was replaced.
         """
         before = self._spoiled()
         pipeline = self._agent.pipelines[0]
@@ -107,6 +107,8 @@ class AgentSide:
             self._agent.tick()
             if time.monotonic() > until_s or pipeline.finished:
                 raise EngineError("The agent's loop does not take frames", str(self.described["reason"]))
+        if self._feed.error is not None:
+            raise self._feed.error
         while pipeline.ticks <= ticks + frames and time.monotonic() < until_s:
             time.sleep(POLL_S)  # the last frame still runs, and must not run beside the other side
         if self._spoiled() != before:

@@ -1,0 +1,1 @@
+"""What is there on this machine, and what is missing for the rest."""

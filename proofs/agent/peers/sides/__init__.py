@@ -1,0 +1,1 @@
+"""The loops that are compared; each module has `start(task) -> Side`."""
