@@ -3,23 +3,19 @@
 import gc
 import logging
 import secrets
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from outrider_agent import lock, summary
 from outrider_agent.config import Config
-from outrider_agent.control.server import Handler, Server
+from outrider_agent.control.handlers import handlers
+from outrider_agent.control.server import Server
 from outrider_agent.control.wire import NAME as SOCKET
 from outrider_agent.engine.crew import NoneProvenError
-from outrider_agent.engine.order import Wish
 from outrider_agent.notify import Notifier
 from outrider_agent.signals import Signals
 from outrider_agent.summary import Summary, loop_ms
 from outrider_agent.supervisor import Agent
-from outrider_bundle.errors import OutriderError, UsageError
+from outrider_bundle.errors import OutriderError
 
 TURN_S = 0.5
 LEAST_TURN_S = 0.05
@@ -43,7 +39,7 @@ def run(config: Config, summary_path: Path | None = None) -> int:
             notifier.status(text)
 
         agent = Agent(config, secrets.token_hex(8), signals.wake, progress)
-        server = Server(config.device.state_dir / SOCKET, _handlers(agent))
+        server = Server(config.device.state_dir / SOCKET, handlers(agent))
         log.info("Run %s of device %s", agent.run, config.device.id)
         server.start()
         error = _live(agent, signals, notifier)
@@ -83,24 +79,6 @@ def summarize(agent: Agent, error: OutriderError | None) -> Summary:
         reconnects=agent.link.counts.reconnects if agent.link else 0,
         skipped=(*(one for p in agent.pipelines for one in p.keeper.crew.skipped), *skipped),
     )
-
-
-def _handlers(agent: Agent) -> dict[str, Handler]:
-    """Return what the agent answers through its control socket."""
-
-    def status(_request: dict[str, Any], _progress: Callable[[str], None]) -> dict[str, Any]:
-        return agent.describe()
-
-    def swap(request: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
-        try:
-            wish = msgspec.convert(request.get("wish", {}), Wish)
-        except msgspec.ValidationError as error:
-            raise UsageError(f"The swap cannot be done so: {error}") from error
-        swapped = agent.swap(str(request.get("pipeline")), Path(str(request.get("bundle"))), wish, progress)
-        done: dict[str, Any] = msgspec.to_builtins(swapped)
-        return done
-
-    return {"status": status, "swap": swap}
 
 
 def _live(agent: Agent, signals: Signals, notifier: Notifier) -> OutriderError | None:

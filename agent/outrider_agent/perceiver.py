@@ -7,6 +7,7 @@ from time import monotonic_ns
 from outrider_agent.engine.mount import Mounted
 from outrider_agent.engine.seam import GoneError
 from outrider_agent.engine.seat import Seat
+from outrider_agent.engine.shadow import Shadow
 from outrider_agent.seams import Frame
 from outrider_agent.telemetry.metrics import Meters
 from outrider_bundle.errors import EngineError
@@ -34,6 +35,7 @@ class Perceiver:
         self._seat, self._deadline_s, self._failures = seat, deadline_s, failures
         self._clock_ns = clock_ns
         self._row = 0
+        self._last: Mounted | None = None
 
     def ready(self, wait_s: float) -> bool:
         """Return whether there is a model, waiting up to `wait_s` for one."""
@@ -50,25 +52,28 @@ class Perceiver:
             if mounted is None:
                 frame.release()
                 raise EngineError("no model is loaded")
+            if mounted is not self._last:
+                self._last, self._row = mounted, 0
+            shadow = self._seat.shadow  # once: it may be taken away at any moment
             try:
-                self._hand_over(mounted, frame)
+                self._hand_over(mounted, frame, shadow)
                 written_ns = self._clock_ns()
                 meters.stages["preprocess"].record(written_ns - begun_ns)
                 perception = self._collect(mounted, meters, written_ns)
             except GoneError as error:
                 self._seat.drop(mounted, str(error))
                 raise
-            if self._seat.shadow is not None:
-                self._seat.shadow.compare(frame.seq, perception)
+            if shadow is not None:
+                shadow.compare(frame.seq, perception)
         return perception
 
-    def _hand_over(self, mounted: Mounted, frame: Frame) -> None:
+    def _hand_over(self, mounted: Mounted, frame: Frame, shadow: Shadow | None) -> None:
         """Write `frame` into the engine's memory and let it run; a candidate may see it too."""
         try:
             mounted.ports.write(frame.image, mounted.engine.slot())
             mounted.engine.submit(frame.seq)
-            if self._seat.shadow is not None:
-                self._seat.shadow.offer(frame.image, frame.seq)
+            if shadow is not None:
+                shadow.offer(frame.image, frame.seq)
         finally:
             frame.release()
 

@@ -76,6 +76,7 @@ class Pipeline:
         self.keeper = Keeper(self.id, Crew(admitted, table), table, setting.state_dir, self._news)
         self._state: Literal["STARTING", "RUNNING", "STOPPED"] = "STARTING"
         self._crash: OutriderError | None = None
+        self._counting = threading.Lock()
         with contextlib.ExitStack() as built:
             built.callback(self.keeper.stop)
             self.keeper.open(progress)
@@ -220,14 +221,15 @@ class Pipeline:
 
     def _publish(self, kind: Kind, data: dict[str, Any], frame: str = "") -> Event:
         event = self._events.emit(self.id, kind, data, frame)
-        self._loop.meters.events += 1
+        with self._counting:  # the loop and the keeper both say something
+            self._loop.meters.events += 1
         return event
 
     def _news(self, news: News, why: str) -> None:
         """Say what the keeper has done; before `start` nobody need be told."""
         if self._state != "RUNNING":
             return
-        if news == "loaded":
+        if news in {"loaded", "vacated"}:
             self._say_phase(why)
         else:
             self._publish("fault", {"part": "model", "state": news, "reason": why[:MAX_REASON]})

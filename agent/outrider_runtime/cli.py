@@ -31,6 +31,7 @@ EXAMPLES = """Examples:
 """
 
 MOST_SHOWN = 9.99
+UNITS = {"relative": "rel."}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -104,9 +105,9 @@ def _prove(slot: Slot, variant: Variant) -> Proof:
 
 def _table(proofs: Sequence[Proof]) -> Table:
     """Return a table that fits 80 columns; reasons follow as the command's error."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("variant", overflow="fold")
-    for name in ("samples", "worst", "allowed", "used", "left", "agrees"):
+    for name in ("runs", "worst", "allowed", "used", "left", "agrees"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for proof in proofs:
@@ -115,7 +116,7 @@ def _table(proofs: Sequence[Proof]) -> Table:
             proof.variant,
             str(proof.samples),
             f"{proof.worst:.3g}" if ran else "-",
-            f"{proof.limit:g} {proof.unit}" if proof.limit else "-",
+            f"{proof.limit:g} {UNITS.get(proof.unit, proof.unit)}" if proof.limit else "-",
             _share(1.0 - proof.margin) if ran else "-",
             _share(max(proof.margin, 0.0)) if ran else "-",
             f"{proof.agreement:.0%}" if proof.samples else "-",

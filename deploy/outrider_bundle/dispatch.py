@@ -26,7 +26,13 @@ EXIT_INTERNAL = 70
 EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141
 
-EXTRAS = {"agent": "agent,onnx", "convert": "converter", "demo": "fleet,converter", "prove": "onnx"}
+EXTRAS = {
+    "agent": "agent,onnx",
+    "convert": "converter",
+    "demo": "fleet,converter",
+    "doctor": "agent,onnx",
+    "prove": "onnx",
+}
 """What to install for a command whose libraries are missing."""
 
 SUMMARIES = {
@@ -34,6 +40,7 @@ SUMMARIES = {
     "bundle": "inspect, verify, sign and extract bundles",
     "convert": "compress a model under an accuracy budget into a bundle",
     "demo": "do all of it on one machine, on real data",
+    "doctor": "say what there is on this machine, and what is missing",
     "prove": "prove on this machine that a bundle computes what it should",
 }
 """Known here, because help must not import what it lists."""

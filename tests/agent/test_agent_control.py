@@ -14,14 +14,16 @@ from typing import Any
 
 import pytest
 
+from outrider_agent.config import read
 from outrider_agent.control import commands, server, text, wire
 from outrider_agent.control.client import ask
 from outrider_agent.control.handlers import handlers
 from outrider_agent.control.server import Handler, Server
 from outrider_agent.engine.order import Progress, Swapped, Wish
 from outrider_agent.engine.shadow import Record
+from outrider_agent.supervisor import Agent
 from outrider_bundle.errors import EngineError, MessageError, OutriderError, UsageError
-from tests.fakes import agents
+from tests.fakes import agents, null_bundle
 from tests.fakes.broker import eventually
 
 PIPELINE = {
@@ -515,3 +517,42 @@ def test_without_an_agent_or_a_device_table_there_is_one_message(config: Path, t
         run("status", "--config", config)
     with pytest.raises(UsageError, match="There is no file"):
         run("status", "--config", tmp_path / "none.toml")
+
+
+def test_a_real_agent_says_how_it_is_and_swaps(
+    tmp_path: Path, serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, version in (("sorter", "1.2.0"), ("second", "2.0.0")):
+        null_bundle.write(tmp_path / f"{name}.orb", version=version)
+    null_bundle.write_images(tmp_path / "images", 20)
+    source = {"kind": "images", "path": str(tmp_path / "images"), "fps": 100.0, "loop": True}
+    changed = {"source": source, "engine": {"isolation": "inline", "deadline_ms": 5000.0}}
+    document = agents.document(tmp_path, None, changed)
+    document["device"]["state_dir"] = str(tmp_path)
+    path = agents.write(tmp_path / "agent.toml", document)
+    agent = Agent(read(path), "0123456789abcdef")
+    agent.start()
+    serve(handlers(agent))
+    try:
+        assert run("status", "--config", path) == 0
+        shown = capsys.readouterr().out
+        assert "?" not in shown
+        for said in (
+            "run 0123456789abcdef, link none",
+            "sorter 1.2.0",
+            "null-a, runtime null",
+            "inline, process ",
+        ):
+            assert said in shown
+        assert run("swap", tmp_path / "second.orb", "--config", path, "--shadow", 1, "--frames", 5) == 0
+        told = capsys.readouterr()
+        assert "swapped sorter 1.2.0 for sorter 2.0.0, variant null-a, mode overlap" in told.out
+        assert "agreement 100.0%" in told.out
+        assert "shadowing null-a" in told.err
+        assert run("status", "--config", path, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["pipelines"]["belt"]["version"] == "2.0.0"
+        with pytest.raises(OutriderError, match="There is no bundle") as caught:
+            run("swap", tmp_path / "none.orb", "--config", path)
+        assert caught.value.exit_code == 10
+    finally:
+        agent.stop("the test is over")

@@ -3,12 +3,15 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from rich.console import Console
 
 from outrider_bundle import dispatch, plugins
 from outrider_bundle.container import Bundle
 from outrider_bundle.errors import MissingExtraError
 from outrider_bundle.manifest import Variant
 from outrider_bundle.writer import write_bundle
+from outrider_runtime import cli
+from outrider_runtime.proof import Proof
 from tests.fakes.provable import write_provable
 
 IDS = ["onnx-float32", "tflite-int8", "null-float32"]
@@ -33,7 +36,8 @@ def test_every_variant_as_json(bundle: Path, capsys: pytest.CaptureFixture[str])
     assert [proof["variant"] for proof in found["proofs"]] == IDS
     for proof in found["proofs"]:
         assert proof["ok"]
-        assert (proof["worst"], proof["margin"], proof["agreement"], proof["samples"]) == (0, 1, 1, 6)
+        assert (proof["worst"], proof["used"], proof["margin"]) == (0, 0, 1)
+        assert (proof["agreement"], proof["samples"]) == (1, 6)
     assert [(proof["limit"], proof["unit"]) for proof in found["proofs"]] == [
         (1e-4, "relative"),
         (3, "steps"),
@@ -52,8 +56,39 @@ def test_the_first_variant_or_the_one_that_is_named(
 def test_the_table_shows_tolerance_and_margin(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(bundle, "--variant", "tflite-int8") == 0
     shown = capsys.readouterr().out
-    for text in ("tflite-int8", "3 steps", "100%", "reproduced"):
+    for text in ("used", "left", "tflite-int8", "3 steps", "0%", "100%", "reproduced"):
         assert text in shown
+
+
+def proof(worst: float) -> Proof:
+    limits = {"limit": 3e-4, "unit": "relative"}
+    return Proof(ok=worst < 1, variant="openvino-float32", samples=128, worst=worst * 3e-4, **limits)
+
+
+@pytest.mark.parametrize(
+    ("worst", "used", "left"),
+    [(0.0, "0%", "100%"), (0.25, "25%", "75%"), (2.0, "200%", "0%"), (1e9, ">999%", "0%")],
+)
+def test_what_is_used_of_the_tolerance_and_what_is_left_fit_on_a_line(
+    worst: float, used: str, left: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    Console().print(cli._table([proof(worst)]))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    (line,) = [line.split() for line in lines if "openvino-float32" in line]
+    assert line[5:7] == [used, left]
+
+
+def test_json_says_how_much_of_the_tolerance_is_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.orb"
+    write_provable(bad, spoiled=("tflite-int8",))
+    assert run(bad, "--variant", "tflite-int8", "--json") == 21
+    (found,) = json.loads(capsys.readouterr().out)["proofs"]
+    assert found["used"] == pytest.approx(found["worst"] / found["limit"])
+    assert found["margin"] == pytest.approx(1 - found["used"])
 
 
 def test_one_that_does_not_reproduce_is_exit_code_21(
@@ -86,7 +121,8 @@ def test_a_runtime_that_is_not_installed_is_a_verdict_with_its_pip_line(
     shown = capsys.readouterr()
     proofs = json.loads(shown.out)["proofs"]
     assert [proof["ok"] for proof in proofs] == [True, False, True]
-    assert (proofs[1]["samples"], proofs[1]["worst"], proofs[1]["margin"]) == (0, None, None)
+    assert proofs[1]["samples"] == 0
+    assert [proofs[1][key] for key in ("worst", "used", "margin")] == [None, None, None]
     assert "pip install 'outrider[tflite]'" in shown.err
     assert run(bundle, "--all-variants") == 21
     shown = capsys.readouterr()

@@ -36,6 +36,11 @@ REASONS |= {
 FAULTS: tuple[tuple[type[Exception], str, str], ...] = (
     (socket.gaierror, "its name is not known", "Correct the host, or mend the name service"),
     (TimeoutError, "no answer in time", "Is it on? Does a firewall let the port through?"),
+    (
+        ConnectionResetError,
+        "it closes the connection",
+        "Check the port: one for TLS needs mqtts://, others mqtt://",
+    ),
     (ConnectionRefusedError, "nothing listens there", "Start a broker: sudo apt-get install mosquitto"),
 )
 
@@ -141,7 +146,7 @@ def _exactly(connection: socket.socket, count: int, until_s: float) -> bytes:
         connection.settimeout(_left_s(until_s))
         piece = connection.recv(count - len(received))
         if not piece:
-            raise ConnectionResetError("it closes the connection without an answer")
+            raise ConnectionResetError
         received += piece
     return received
 

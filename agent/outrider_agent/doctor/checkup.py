@@ -11,7 +11,7 @@ from outrider_agent.doctor.accelerators import accelerators
 from outrider_agent.doctor.boards import boards, disk
 from outrider_agent.doctor.child import Probe, run
 from outrider_agent.doctor.needs import Needs, PlugIn, judge, needs
-from outrider_agent.doctor.plug_ins import RUNTIMES
+from outrider_agent.doctor.plug_ins import PARTS, RUNTIMES
 from outrider_agent.doctor.row import Row
 from outrider_agent.doctor.system import system
 from outrider_bundle import plugins
@@ -57,8 +57,7 @@ def checkup(config: Path | None, urls: Sequence[str] = ()) -> Findings:
 
 def _loading(one: PlugIn) -> Probe:
     request = {"probe": "plug_in", "group": one.group, "name": one.name}
-    part = one.group.rpartition(".")[2].removesuffix("s")
-    return Probe(part=part, name=one.name, request=request, python=one.python)
+    return Probe(part=PARTS[one.group], name=one.name, request=request, python=one.python)
 
 
 def _called(one: PlugIn, row: Row) -> Row:

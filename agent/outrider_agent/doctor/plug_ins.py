@@ -12,13 +12,21 @@ from outrider_bundle.errors import MissingExtraError, OutriderError, UsageError
 
 RUNTIMES = "outrider.runtimes"
 
+PARTS = {
+    RUNTIMES: "runtime",
+    "outrider.sources": "source",
+    "outrider.policies": "policy",
+    "outrider.actions": "action",
+}
+"""What a plug-in of each group is called."""
+
 CHECKED = ("load", "exclusive")
 """What makes a plug-in a runtime."""
 
 
 def plug_in(group: str, name: str) -> Row:
     """Load the plug-in `name` of `group` and say what it brings."""
-    part = group.rpartition(".")[2].removesuffix("s")
+    part = PARTS[group]
     try:
         loaded = plugins.load(group, name)
         brings = _brings(group, name, loaded)
@@ -30,7 +38,7 @@ def plug_in(group: str, name: str) -> Row:
     except OutriderError as error:
         return Row(part=part, name=name, state="problem", detail=error.what, cure=error.cure)
     except Exception as error:  # noqa: BLE001 - whatever a library or its driver raises is the finding
-        cure = "Install its library again, in the version of requirements"
+        cure = "Install its library again, and the driver that it is for"
         return Row(part=part, name=name, state="problem", detail=f"it fails: {error!r}", cure=cure)
     return Row(part=part, name=name, state="ok", detail=brings)
 

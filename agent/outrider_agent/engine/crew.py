@@ -40,18 +40,24 @@ class Crew:
         self.ladder = Ladder(len(self.variants), table.failures, Backoff(table.retry_s, table.retry_max_s))
         self._passed = {one.variant: one.reason for one in admitted.skipped}
         self._hopeless: set[str] = set()
+        self._running = ""
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
-        """Variants that were passed over, in the manifest's order, and why."""
+        """Variants that were passed over, in the manifest's order, and why; none below the running one."""
         order = [variant.id for variant in self.admitted.manifest.ranked()]
-        return tuple(
-            Skipped(variant=name, reason=self._passed[name]) for name in order if name in self._passed
-        )
+        if self._running:
+            order = order[: order.index(self._running) + 1]
+        passed = self._passed
+        return tuple(Skipped(variant=name, reason=passed[name]) for name in order if name in passed)
 
     def hopeful(self, rung: int) -> bool:
         """Whether the variant `rung` may run some time; one that computes wrong here never will."""
         return self.variants[rung].id not in self._hopeless
+
+    def better(self) -> tuple[Variant, ...]:
+        """Return the variants before the one that runs that may run some time, best first."""
+        return tuple(self.variants[rung] for rung in range(self.ladder.rung) if self.hopeful(rung))
 
     def missed(self, variant: Variant, error: OutriderError) -> None:
         """Note why `variant` is passed over."""
@@ -64,8 +70,7 @@ class Crew:
         self._passed = {**self._passed, variant.id: why}
 
     def runs(self, variant: Variant) -> None:
-        """Note that `variant` runs: neither it nor a lower one is passed over any more."""
-        rung = self.variants.index(variant)
-        lower = {one.id for one in self.variants[rung:]} - self._hopeless
-        self._passed = {name: why for name, why in self._passed.items() if name not in lower}
-        self.ladder.runs(rung, time.monotonic())
+        """Note that `variant` runs: it is not passed over any more, and worse ones do not matter."""
+        self._running = variant.id
+        self._passed = {name: why for name, why in self._passed.items() if name != variant.id}
+        self.ladder.runs(self.variants.index(variant), time.monotonic())

@@ -6,7 +6,7 @@ from time import monotonic, monotonic_ns
 
 from outrider_agent.engine.seam import Answer, Plan, SharedError
 from outrider_bundle.errors import EngineError
-from outrider_runtime.loading import runtime
+from outrider_runtime.loading import exclusive
 from outrider_runtime.placing import Placed, load_placed
 from outrider_runtime.session import Array, Placement, empty
 
@@ -19,11 +19,11 @@ def start(plan: Plan) -> "InlineEngine":
         EngineError: it cannot be loaded, or not where it must run.
         MissingExtraError: the runtime's library is not installed.
     """
-    exclusive = runtime(plan.variant.runtime).exclusive
-    if exclusive and not plan.alone:
+    alone = exclusive(plan.variant, plan.options)
+    if alone and not plan.alone:
         raise SharedError(f"The runtime {plan.variant.runtime} holds its device alone")
     placed = load_placed(plan.variant, plan.files, plan.options, plan.policy, plan.share)
-    return InlineEngine(placed, exclusive=exclusive)
+    return InlineEngine(placed, exclusive=alone and placed.placement.share > 0)
 
 
 class InlineEngine:

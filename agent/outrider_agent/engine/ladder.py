@@ -39,7 +39,7 @@ class Ladder:
         self.rung, self._since_s = rung, now_s
         if rung == 0:
             self._retry_s = None
-        elif self._retry_s is None:
+        elif self._retry_s is None or self._retry_s <= now_s:
             self._retry_s = now_s + self._backoff.delay_s()
 
     def failed(self, now_s: float) -> Step:

@@ -21,7 +21,7 @@ INLINE_S = 0.0005
 """Below it a child's 20 to 100 us a frame are no longer small against the model's own time."""
 
 CACHE = "cache"
-CACHED: tuple[str, ...] = ()
+CACHED = ("onnx", "openvino")
 """Runtimes that keep what they compile in the folder of the option `cache`."""
 OWN = ("cpu", "null")
 """Devices whose runs cannot hang on a driver."""
@@ -70,6 +70,7 @@ class Mounted:
 
         Raises:
             ProofError: the variant does not reproduce.
+            EngineError: it did not answer; a variant that computes right may fail so, and work later.
             BundleError: there is nothing to compare with.
         """
         self._patience_s = patience_s
@@ -77,6 +78,8 @@ class Mounted:
         samples = golden_samples(manifest.golden, slot.read(manifest.golden.blob))
         answers = slot.read(expected_for(manifest.golden, self.variant.id).blob)
         proof = prove(manifest, self.variant, self, samples, answers)
+        if not proof.samples:
+            raise EngineError(proof.reason)
         if not proof.ok:
             raise ProofError(proof.reason)
         log.info(

@@ -18,7 +18,8 @@ class Wish(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Args:
         mode: `overlap` loads it beside the old one, `replace` after the old one was ended.
         share: of the live frames that it sees before it decides anything, 0..1.
-        frames: so many it must have answered then; 0 for no shadow.
+        frames: so many it must have answered then, failures and late answers counted, of which there may not
+            be more than of the others; 0 for no shadow.
         agreement: with less than this mean agreement the old one stays.
         patience_s: how long it may take to see its frames.
     """

@@ -1,5 +1,6 @@
 """Where the loop finds its model. It is changed between two frames and never under one."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,8 @@ from outrider_agent.engine.mount import Mounted
 from outrider_agent.engine.shadow import Shadow
 
 Dropped = Callable[[Mounted, str], None]
+
+log = logging.getLogger(__name__)
 
 
 class Seat:
@@ -21,7 +24,11 @@ class Seat:
         """Start empty."""
         self._dropped = dropped
         self._taken = threading.Event()
-        self._busy = threading.Lock()
+        # Held for a few instructions, never for a frame: a lock that the loop gives back only to take it
+        # again would keep out who waits for it.
+        self._turned = threading.Condition(threading.Lock())
+        self._turns = 0
+        self._busy = False
         self._mounted: Mounted | None = None
         self.shadow: Shadow | None = None
 
@@ -36,38 +43,52 @@ class Seat:
 
     @contextmanager
     def used(self) -> Iterator[Mounted | None]:
-        """Keep the model from being closed while a frame is on it."""
-        with self._busy:
-            yield self._mounted
+        """Keep the model, and the shadow read within, from being closed while a frame is on them."""
+        with self._turned:
+            self._busy = True
+            mounted = self._mounted
+        try:
+            yield mounted
+        finally:
+            with self._turned:
+                self._busy = False
+                self._turns += 1
+                self._turned.notify_all()
 
     def drop(self, mounted: Mounted, why: str) -> None:
-        """Give `mounted` up, within `used`: it has failed."""
-        if self._mounted is mounted:
-            self._taken.clear()
+        """Give `mounted` up, within `used`: it has failed. One that was changed meanwhile is not touched."""
+        with self._turned:
+            if self._mounted is not mounted:
+                return
             self._mounted = None
-            self._dropped(mounted, why)
+            self._taken.clear()
+        self._dropped(mounted, why)
 
     def change(self, mounted: Mounted | None, patience_s: float) -> Mounted | None:
-        """Seat `mounted` and return who sat there, off which the loop is by then.
+        """Seat `mounted` and return who sat there and can be closed now.
 
-        A loop that does not come back within `patience_s` hangs in a model of this process: None is returned,
-        since that one can neither be used nor closed.
+        A loop that does not come back within `patience_s` hangs. In a model of this process, that one can
+        neither be used nor closed, and None is returned; closing a child is what brings the loop back.
         """
-        before, self._mounted = self._mounted, mounted
-        if mounted is None:
-            self._taken.clear()
-        else:
-            self._taken.set()
-        return before if self._left(patience_s) else None
+        with self._turned:
+            before, self._mounted = self._mounted, mounted
+            if mounted is None:
+                self._taken.clear()
+            else:
+                self._taken.set()
+            left = self._left(patience_s)
+        if before is None or left or before.isolation == "child":
+            return before
+        log.error("The loop hangs in %s, which is left behind", before.variant.id)
+        return None
 
-    def unshadow(self, patience_s: float) -> None:
-        """Let no candidate see frames any more; the loop is off it by then."""
-        self.shadow = None
-        self._left(patience_s)
+    def unshadow(self, patience_s: float) -> bool:
+        """Let no candidate see frames any more; return whether the loop has come off it by then."""
+        with self._turned:
+            self.shadow = None
+            return self._left(patience_s)
 
     def _left(self, patience_s: float) -> bool:
-        """Wait until the loop has ended the frame that it is at."""
-        if not self._busy.acquire(timeout=patience_s):
-            return False
-        self._busy.release()
-        return True
+        """Wait until the loop has ended the frame that it is at; the next sees what was changed."""
+        turns = self._turns
+        return self._turned.wait_for(lambda: not self._busy or self._turns != turns, patience_s)

@@ -22,7 +22,7 @@ class Record(Struct, frozen=True, kw_only=True):
         offered: it was given.
         agreement: mean over the frames, 0..1.
         errors: runs that failed or came after the deadline.
-        p50_ms: of its answers, from handing over to the answer.
+        p50_ms: of its runs.
         p95_ms: the same.
     """
 
@@ -34,28 +34,41 @@ class Record(Struct, frozen=True, kw_only=True):
     p95_ms: float
 
 
+class _Run(Struct):
+    """A frame that the candidate has not answered; `late` once that was counted."""
+
+    seq: int
+    since_ns: int
+    late: bool = False
+    theirs: Perception | None = None
+
+
 class Shadow:
     """Lives in the loop's thread, but for `record`; a candidate's fault is counted and goes no further.
+
+    It has one run at a time: a second would have to wait for the first, and the loop with it.
 
     Args:
         mounted: the candidate.
         share: of the frames that it is offered, 0..1.
         frames: so many answers and errors, and `finished` is set.
         deadline_s: an answer that comes later counts as an error.
+        hang_s: one that has not come so much later still, and the candidate counts as hung.
     """
 
-    def __init__(self, mounted: Mounted, share: float, frames: int, deadline_s: float) -> None:
+    def __init__(
+        self, mounted: Mounted, share: float, frames: int, deadline_s: float, hang_s: float = 0.5
+    ) -> None:
         """Start with nothing seen."""
-        self._mounted, self._share, self._deadline_ns = mounted, share, int(deadline_s * 1e9)
-        self._frames = frames
+        self._mounted, self._share, self._frames = mounted, share, frames
+        self._deadline_ns, self._hang_ns = int(deadline_s * 1e9), int(hang_s * 1e9)
         self.finished = threading.Event()
-        self._due = 0.0
-        self._waiting: tuple[int, int] | None = None
-        self._theirs: Perception | None = None
-        self._offered = self._errors = self._answers = 0
-        self._agreed = 0.0
-        self._times = Histogram()
         self.gone = ""
+        self._due = 0.0
+        self._run: _Run | None = None
+        self._offered = self._errors = 0
+        self._agreed = (0, 0.0)  # answers and the sum of their agreement, for `record` in one step
+        self._times = Histogram()
 
     def offer(self, frame: Array, seq: int) -> None:
         """Hand `frame` over if it is its turn and the candidate is idle; it is copied."""
@@ -63,32 +76,32 @@ class Shadow:
         if self._due < 1.0 or self.gone:
             return
         self._settle()
-        if self._waiting is not None:
+        if self._run is not None or self.gone:
             return
         self._due %= 1.0
         self._offered += 1
-        self._theirs = None
         try:
             self._mounted.ports.write(frame, self._mounted.engine.slot())
-            self._waiting = seq, monotonic_ns()
+            self._run = _Run(seq, monotonic_ns())
             self._mounted.engine.submit(seq)
         except Exception as error:  # noqa: BLE001 - a candidate may fail in any way
             self._failed(error)
 
     def compare(self, seq: int, perception: Perception) -> None:
         """Note what the model at work has seen in frame `seq`."""
-        if self._waiting is not None:
-            if self._waiting[0] == seq:
-                self._theirs = perception
+        if self._run is not None:
+            if self._run.seq == seq:
+                self._run.theirs = perception
             self._settle()
 
     def record(self) -> Record:
         """Return what was seen so far; from any thread."""
         p50_ns, p95_ns = self._times.copy().quantiles(0.5, 0.95)
+        answers, agreed = self._agreed
         return Record(
-            frames=self._answers,
+            frames=answers,
             offered=self._offered,
-            agreement=self._agreed / self._answers if self._answers else 0.0,
+            agreement=agreed / answers if answers else 0.0,
             errors=self._errors,
             p50_ms=p50_ns / NS_PER_MS,
             p95_ms=p95_ns / NS_PER_MS,
@@ -96,33 +109,50 @@ class Shadow:
 
     def _settle(self) -> None:
         """Take the answer if it is there; it counts if the model at work has answered that frame too."""
-        if self._waiting is None:
+        run = self._run
+        if run is None:
             return
-        seq, since_ns = self._waiting
         try:
             answer = self._mounted.engine.collect(0.0)
             if answer is None:
-                if monotonic_ns() - since_ns > self._deadline_ns:
-                    self._failed("late")
+                self._await(run, monotonic_ns() - run.since_ns)
                 return
-            self._waiting = None
+            self._run = None
             perception = self._mounted.ports.decode(answer.outputs)
         except Exception as error:  # noqa: BLE001 - see above
             self._failed(error)
             return
-        if answer.seq == seq and self._theirs is not None:
-            self._times.record(answer.took_ns or monotonic_ns() - since_ns)
-            self._agreed += agreement(self._theirs, perception)
-            self._answers += 1
+        if run.late:
+            return
+        took_ns = answer.took_ns or monotonic_ns() - run.since_ns
+        if took_ns > self._deadline_ns:
+            self._failed("late")
+        elif run.theirs is not None:
+            self._times.record(took_ns)
+            answers, agreed = self._agreed
+            self._agreed = answers + 1, agreed + agreement(run.theirs, perception)
+            self._count()
+
+    def _await(self, run: _Run, waited_ns: int) -> None:
+        """Count a run that has not ended as late, once, and give a candidate up that hangs.
+
+        Raises:
+            GoneError: it does.
+        """
+        if waited_ns > self._deadline_ns + self._hang_ns:
+            raise GoneError(f"The engine hangs: a run has not ended after {waited_ns / 1e9:.2g} s")
+        if waited_ns > self._deadline_ns and not run.late:
+            run.late = True
+            self._errors += 1
             self._count()
 
     def _failed(self, error: object) -> None:
-        self._waiting = None
-        self._errors += 1
+        late, self._run = self._run is not None and self._run.late, None
+        self._errors += not late
         if isinstance(error, GoneError):
             self.gone = str(error)
         self._count()
 
     def _count(self) -> None:
-        if self.gone or self._answers + self._errors >= self._frames:
+        if self.gone or self._agreed[0] + self._errors >= self._frames:
             self.finished.set()

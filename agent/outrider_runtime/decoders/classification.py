@@ -41,7 +41,7 @@ class ClassificationReader:
     def decode(self, array: Array, frame: tuple[int, ...] = ()) -> Classification:
         """Return label, score and the lead over the second; see `Decoder.decode`."""
         del frame  # a class is nowhere in particular
-        # After an inference each call of numpy costs some 10 us, of which one is arithmetic: as few as can be.
+        # After an inference each call of numpy costs 10 us, of which one is arithmetic: as few as can be.
         scores = self._scores
         scores[:] = array.reshape(-1)
         index = int(scores.argmax())
