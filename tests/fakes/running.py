@@ -1,6 +1,7 @@
 """A real agent at work in this process, heard through a real broker, while a test breaks something.
 
-with running(tmp_path, faulty_line(tmp_path, trigger)) as line:
+faulty_bundle(tmp_path, [trigger])
+with running(tmp_path) as line:
     tell(trigger, "segfault")
     line.says("DEGRADED", "SIGSEGV")
     tell(trigger, "")
@@ -22,7 +23,7 @@ from outrider_agent import config
 from outrider_agent.config import Config
 from outrider_agent.parts import Part
 from outrider_agent.supervisor import Agent
-from outrider_bundle.manifest import Variant
+from outrider_bundle.manifest import Scalar
 from outrider_bundle.messages.event import Event
 from outrider_bundle.messages.reported import PipelineReport, Reported
 from outrider_bundle.messages.telemetry import PipelineMetrics, Telemetry
@@ -163,14 +164,11 @@ def document(
     return agents.document(folder, url, changed, link=link)
 
 
-def faulty_bundle(folder: Path, triggers: Sequence[Path], **options: str | float | bool) -> Path:
+def faulty_bundle(folder: Path, triggers: Sequence[Path], **options: Scalar) -> None:
     """Write `sorter.orb`: variants `a`, `b`, ... of the runtime `faulty`, each with its trigger."""
-    names = "abcdefgh"
-    variants: list[Variant] = [
-        faulty(names[rank], rank, trigger, **options) for rank, trigger in enumerate(triggers)
-    ]
+    like = [faulty("abcd"[rank], rank, trigger) for rank, trigger in enumerate(triggers)]
+    variants = [replace(variant, options={**variant.options, **options}) for variant in like]
     null_bundle.write(folder / "sorter.orb", variants)
-    return folder / "sorter.orb"
 
 
 def with_parts(

@@ -13,6 +13,7 @@ from outrider_agent.engine.order import Wish
 from outrider_bundle.errors import OutriderError
 from tests.fakes import agents, null_bundle, provable, running
 from tests.fakes.agents import AgentProcess
+from tests.fakes.delegated import for_sorter
 from tests.fakes.running import BELT
 
 SIZE = "4m"
@@ -89,7 +90,7 @@ def test_an_engine_is_replaced_on_a_full_disk_although_nothing_can_be_cached(
     tmp_path: Path, disk: Path
 ) -> None:
     provable.write_provable(tmp_path / "sorter.orb")
-    with running.running(tmp_path, {"variant": "onnx-float32"}, app="sorter") as line:
+    with running.running(tmp_path, {"variant": "onnx-float32"}, change=for_sorter) as line:
         first = line.says("RUNNING", reason="")
         assert list((disk / "cache" / "onnx").iterdir())
         shutil.rmtree(disk / "cache")

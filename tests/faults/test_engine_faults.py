@@ -20,7 +20,7 @@ ENDS = {
     "abort": ("SIGABRT",),
     # What the kernel does to a process when memory is out; the test itself stands in for it.
     "kill": ("SIGKILL", "out of memory"),
-    "exit": ("7",),
+    "exit": (f"exited with code {faulty_runtime.EXIT}",),
     "talk": (faulty_runtime.WORDS, "SIGABRT"),
 }
 FAILS = {"raise": "the driver says no", "refuse": "The delegate gave up", "nan": "NaN or infinity"}
