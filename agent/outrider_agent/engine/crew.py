@@ -40,6 +40,7 @@ class Crew:
         self.ladder = Ladder(len(self.variants), table.failures, Backoff(table.retry_s, table.retry_max_s))
         self._passed = {one.variant: one.reason for one in admitted.skipped}
         self._hopeless: set[str] = set()
+        self._proven: set[str] = set()
         self._running = ""
 
     @property
@@ -62,7 +63,8 @@ class Crew:
     def missed(self, variant: Variant, error: OutriderError) -> None:
         """Note why `variant` is passed over."""
         self._passed = {**self._passed, variant.id: str(error)}
-        if isinstance(error, ProofError | MissingExtraError):
+        # One that has computed right before may do so again: its device was at fault, not the model.
+        if isinstance(error, ProofError | MissingExtraError) and variant.id not in self._proven:
             self._hopeless.add(variant.id)
 
     def failed(self, variant: Variant, why: str) -> None:
@@ -72,5 +74,6 @@ class Crew:
     def runs(self, variant: Variant) -> None:
         """Note that `variant` runs: it is not passed over any more, and worse ones do not matter."""
         self._running = variant.id
+        self._proven.add(variant.id)
         self._passed = {name: why for name, why in self._passed.items() if name != variant.id}
         self.ladder.runs(self.variants.index(variant), time.monotonic())
