@@ -65,6 +65,13 @@ def test_what_computes_wrong_or_has_no_library_is_not_tried_again(
     assert [one.id for one in crew.better()] == (["a", "b"] if hopeful else ["b"])
 
 
+def test_what_has_computed_right_before_may_do_so_again(crew: Crew) -> None:
+    crew.runs(crew.variants[0])
+    crew.missed(crew.variants[0], ProofError("it differs by 3 steps"))
+    crew.runs(crew.variants[1])
+    assert [one.id for one in crew.better()] == ["a"]
+
+
 def test_nothing_is_better_than_the_best(crew: Crew) -> None:
     crew.runs(crew.variants[0])
     assert crew.better() == ()

@@ -14,9 +14,9 @@ from outrider_agent.engine.mount import Mounted, mount, options
 from outrider_agent.engine.seam import SharedError
 from outrider_bundle.errors import EngineError, MissingExtraError, ProofError
 from tests.fakes import faulty_runtime, keepers, null_bundle
-from tests.fakes.children import children, living
+from tests.fakes.children import living
 from tests.fakes.faulty_runtime import tell
-from tests.fakes.keepers import INLINE, TABLE
+from tests.fakes.keepers import INLINE, TABLE, children
 
 AUTO = replace(TABLE, isolation="auto")
 

@@ -1,5 +1,8 @@
 """Keepers over real bundles of the runtimes `faulty` and `null`, and loops that run on what they seat."""
 
+import contextlib
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,13 +37,17 @@ from outrider_bundle.writer import write_bundle
 from outrider_runtime.pipeline import Model
 from outrider_runtime.proof import expected_outputs
 from outrider_runtime.session import Array
+from tests.fakes import children as processes
 from tests.fakes import null_bundle
-from tests.fakes.children import eventually
+from tests.fakes.children import eventually, living
 
-TABLE = Engine(isolation="child", deadline_ms=300.0, hang_ms=200.0, load_s=20.0, retry_s=0.2, retry_max_s=1.0)
+TABLE = Engine(
+    isolation="child", deadline_ms=1000.0, hang_ms=500.0, load_s=60.0, retry_s=0.2, retry_max_s=1.0
+)
 INLINE = replace(TABLE, isolation="inline")
 SMALL_LABELS = ("cap", "coat", "glove", "sock", "belt")
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
+"""A load beside another model is at idle priority: it may take long on a busy machine."""
 
 
 def faulty(
@@ -145,6 +152,24 @@ def pid(keeper: Keeper) -> int:
     """Return the process of the seated model; 0 if there is none."""
     mounted = keeper.seat.mounted
     return mounted.engine.pid if mounted else 0
+
+
+def children() -> set[int]:
+    """Return the pids of this process's children, though its threads come and go meanwhile."""
+    while True:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            return processes.children()
+
+
+def kill_loading(keeper: Keeper) -> None:
+    """Kill the engine that is being loaded; the wait for it is over at once, without any deadline."""
+
+    def loading() -> set[int]:
+        return {child for child in children() - {pid(keeper)} if living(child)}
+
+    assert eventually(lambda: bool(loading()))
+    for child in loading():
+        os.kill(child, signal.SIGKILL)
 
 
 class Belt:
