@@ -12,6 +12,7 @@ from outrider_agent.config import Engine
 from outrider_bundle.bars import Row
 from proofs.agent.runs import apart, say
 from proofs.agent.video import frames
+from proofs.engine.machine import Others
 from proofs.engine.plug_ins import Camera, Watch, part
 from proofs.engine.running import Agent, Setting, bundles, play
 from proofs.engine.swaps import IMAGES, ORDER
@@ -36,7 +37,8 @@ def rows() -> tuple[Row, ...]:
                 f"MobileNetV2 on one thread, {FPS:g} frames a second, {SWAPS} overlap swaps round three "
                 f"bundles, each followed by a control of equal length; {swap['dropped']} of "
                 f"{swap['offered']} frames dropped during swaps, {control['dropped']} of "
-                f"{control['offered']} without; here a swap takes {found['swap_s']:.2f} s"
+                f"{control['offered']} without; here a swap takes {found['swap_s']:.2f} s and other "
+                f"processes used {found['others']:.2f} cores meanwhile"
             ),
         ),
     )
@@ -56,6 +58,7 @@ def measured(paths: dict[str, str], swaps: int) -> dict[str, Any]:
         segments: dict[str, list[tuple[int, int]]] = {}
         length_s = 0.0
         time.sleep(1.0)
+        others = Others()
         for number, name in enumerate(islice(cycle(ORDER), swaps), 1):
             before, begun_s = agent.status(), time.monotonic()
             agent.swap(Path(paths[name]))
@@ -71,7 +74,7 @@ def measured(paths: dict[str, str], swaps: int) -> dict[str, Any]:
             segments.setdefault(f"control of {name}", []).append(_counted(between, after))
             if not number % 10:
                 say(f"lost: {number} of {swaps}; {_sums(segments)}")
-        return {**_sums(segments), "swap_s": length_s / swaps}
+        return {**_sums(segments), "swap_s": length_s / swaps, "others": others.cores()}
 
     return play(setting, scenario)
 
