@@ -5,7 +5,7 @@ import logging
 import secrets
 from pathlib import Path
 
-from outrider_agent import lock, summary
+from outrider_agent import heap, lock, summary
 from outrider_agent.config import Config
 from outrider_agent.control.handlers import handlers
 from outrider_agent.control.server import Server
@@ -32,6 +32,7 @@ def run(config: Config, summary_path: Path | None = None) -> int:
         OutriderError: it could not start, or a pipeline failed; its exit code is the process's.
     """
     notifier = Notifier()
+    heap.give_back()
     with lock.held(config.device.state_dir), Signals() as signals:
 
         def progress(text: str) -> None:

@@ -22,19 +22,27 @@ INTERESTING = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "asimd", "asimddp",
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """One bar: `value` was measured by the run that writes it, `how` says by what means."""
+    """One bar: `value` was measured by the run that writes it, `how` says by what means.
+
+    A value that is not a number is None in a file: JSON has no word for it.
+    """
 
     id: str
-    value: float
+    value: float | None
     sense: Literal["<=", ">=", "=="]
     limit: float
     unit: str
     how: str
 
     @property
+    def shown(self) -> str:
+        """The value in five digits, or `-`."""
+        return "-" if self.value is None else f"{self.value:.5g}"
+
+    @property
     def ok(self) -> bool:
         """Whether the value keeps the limit; a value that is not a number keeps none."""
-        if not math.isfinite(self.value):
+        if self.value is None or not math.isfinite(self.value):
             return False
         return {
             "<=": self.value <= self.limit,
@@ -125,7 +133,7 @@ def main(folder: Path = PROOFS) -> int:
             table.add_row(
                 path.stem,
                 row.id,
-                f"{row.value:.5g}",
+                row.shown,
                 row.sense,
                 f"{row.limit:g}",
                 row.unit,

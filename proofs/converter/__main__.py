@@ -36,9 +36,7 @@ def main(names: Sequence[str]) -> int:
     if not names:
         bars.write("converter", rows)
     for row in rows:
-        sys.stdout.write(
-            f"{'ok  ' if row.ok else 'MISS'} {row.id} {row.value:.4g} {row.sense} {row.limit:g}\n"
-        )
+        sys.stdout.write(f"{'ok  ' if row.ok else 'MISS'} {row.id} {row.shown} {row.sense} {row.limit:g}\n")
     return 0 if rows and all(row.ok for row in rows) and all(parts) else 1
 
 

@@ -67,3 +67,10 @@ def test_a_broken_proof_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "demo.json").write_text("{")
     with pytest.raises(OutriderError, match=r"demo\.json is not a proof file"):
         bars.main(tmp_path)
+
+
+def test_a_value_that_is_no_number_can_be_written_and_read_and_keeps_no_bar(tmp_path: Path) -> None:
+    path = bars.write("demo", [row(math.nan, "<=", 1.0), row(0.5, "<=", 1.0)], tmp_path)
+    spoiled, sound = bars.read(path).rows
+    assert (spoiled.ok, spoiled.shown) == (False, "-")
+    assert (sound.ok, sound.shown) == (True, "0.5")

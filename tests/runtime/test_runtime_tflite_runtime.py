@@ -43,7 +43,7 @@ def run(python: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_it_is_the_older_library(python: Path) -> None:
-    done = run(python, "-c", "from outrider_runtime.runtimes import tflite; print(tflite.library.__name__)")
+    done = run(python, "-c", "from outrider_runtime.runtimes import tflite; print(tflite.lite.__name__)")
     assert done.stdout == "tflite_runtime.interpreter\n", done.stderr
 
 

@@ -16,8 +16,12 @@ from outrider_runtime.session import Array
 Slots = tuple[tuple[Array, ...], ...]
 
 
+POLITE_S = 10.0
+"""On cores that are all busy a polite load gets no time at all: so long, and it is begun again otherwise."""
+
+
 class StarvedError(EngineError):
-    """Threads of the runtime would stay at idle priority: it must be loaded at the usual one."""
+    """At idle priority it does not load, or threads of it would stay there: the usual one is needed."""
 
 
 class Launched(Struct, frozen=True, kw_only=True):
@@ -65,19 +69,24 @@ def _launch(plan: Plan, *, polite: bool) -> Launched:
             process = spawn.start(arguments, theirs.fileno(), plan.python, plan.user)
         undo.callback(process.end)
         undo.callback(process.kill)
-        inputs, outputs, ready = _loaded(link, process, plan)
+        patience_s = min(POLITE_S, plan.load_s / 2) if polite else plan.load_s
+        try:
+            inputs, outputs, ready = _loaded(link, process, plan, patience_s)
+        except TimeoutError as error:
+            what = f"The model has not loaded within {patience_s:g} s"
+            cure = "Give it more by engine.load_s, or look after its device"
+            raise (StarvedError if polite else EngineError)(what, cure) from error
         link.settimeout(0.0)
         undo.pop_all()
     return Launched(process=process, link=link, inputs=inputs, outputs=outputs, ready=ready)
 
 
-def _loaded(link: socket.socket, process: spawn.Process, plan: Plan) -> tuple[Slots, Slots, wire.Ready]:
+def _loaded(
+    link: socket.socket, process: spawn.Process, plan: Plan, patience_s: float
+) -> tuple[Slots, Slots, wire.Ready]:
     try:
         inputs, outputs = _memories(link, plan)
-        reply = _reply(link, plan)
-    except TimeoutError as error:
-        what = f"The model has not loaded within {plan.load_s:g} s"
-        raise EngineError(what, "Give it more by engine.load_s, or look after its device") from error
+        reply = _reply(link, patience_s)
     except ConnectionError:
         raise _died(process, plan) from None
     if isinstance(reply, wire.Failure):
@@ -105,8 +114,8 @@ def _memories(link: socket.socket, plan: Plan) -> tuple[Slots, Slots]:
     return frames.slots, outputs.slots
 
 
-def _reply(link: socket.socket, plan: Plan) -> wire.Reply:
-    link.settimeout(plan.load_s)
+def _reply(link: socket.socket, patience_s: float) -> wire.Reply:
+    link.settimeout(patience_s)
     message = link.recv(wire.MAX_BYTES)
     if not message:
         raise ConnectionResetError

@@ -35,7 +35,7 @@ class CameraOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     height: Annotated[int, Meta(ge=1, le=16384)] | None = None
     fps: Annotated[float, Meta(gt=0.0, le=1000.0)] | None = None
     timeout_s: Annotated[float, Meta(gt=0.0, le=60.0)] = 5.0
-    retry_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 10.0
+    retry_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 3.0
 
 
 class Capture(Protocol):

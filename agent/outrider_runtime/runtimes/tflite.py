@@ -16,7 +16,7 @@ from outrider_runtime import options as opts
 from outrider_runtime.checked import CheckedSession, first_line
 from outrider_runtime.session import Array, Placement
 
-library = litert.find()
+lite = litert.find()
 
 DEFAULTS: dict[str, Scalar] = {
     "threads": 1,
@@ -48,9 +48,9 @@ class TfliteRuntime:
             raise EngineError(what, "Give one of the role 'model'")
         path = files["model"]
         delegate = _delegate(chosen, path)
-        kernels = library.OpResolverType
+        kernels = lite.OpResolverType
         try:
-            interpreter = library.Interpreter(
+            interpreter = lite.Interpreter(
                 model_path=str(path),
                 num_threads=threads,
                 experimental_op_resolver_type=(
@@ -130,7 +130,7 @@ def _chosen(options: Mapping[str, Scalar]) -> dict[str, Scalar]:
 
 def _delegate(chosen: Mapping[str, Scalar], model: Path) -> object | None:
     name, settings = str(chosen["delegate"]), delegates.parse(str(chosen["delegate_options"]))
-    return delegates.load(name, settings, library.load_delegate, model) if name else None
+    return delegates.load(name, settings, lite.load_delegate, model) if name else None
 
 
 def _refusal(path: Path, delegate: str, error: Exception) -> EngineError:

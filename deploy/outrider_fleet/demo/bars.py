@@ -132,4 +132,4 @@ def device(measured: Device) -> tuple[Row, ...]:
 
 def missed(rows: Sequence[Row]) -> tuple[str, ...]:
     """Return one phrase for each bar that is not kept."""
-    return tuple(f"{r.id} is {r.value:.5g} {r.unit} (bar: {r.sense} {r.limit:g})" for r in rows if not r.ok)
+    return tuple(f"{r.id} is {r.shown} {r.unit} (bar: {r.sense} {r.limit:g})" for r in rows if not r.ok)

@@ -59,5 +59,5 @@ def bars(rows: Sequence[Row]) -> Table:
         table.columns[column].justify = "right"
     for row in rows:
         ok = "[green]yes[/]" if row.ok else "[bold red]NO[/]"
-        table.add_row(row.id, f"{row.value:.5g}", row.sense, f"{row.limit:g}", row.unit, ok)
+        table.add_row(row.id, row.shown, row.sense, f"{row.limit:g}", row.unit, ok)
     return table

@@ -8,4 +8,4 @@ import sys
 from proofs.agent.peers.overhead import rows
 
 for row in rows():
-    sys.stdout.write(f"{row.id} {row.value:.4g} {row.sense} {row.limit:g}\n{row.how}\n")
+    sys.stdout.write(f"{row.id} {row.shown} {row.sense} {row.limit:g}\n{row.how}\n")
