@@ -106,7 +106,10 @@ class Cache:
             shutil.rmtree(draft, ignore_errors=True)
 
     def _trim(self) -> None:
-        used_s = {path: path.stat().st_mtime for path in self._folder.iterdir()}
+        used_s: dict[Path, float] = {}
+        for path in self._folder.iterdir():
+            with suppress(FileNotFoundError):  # another process has renamed or removed it meanwhile
+                used_s[path] = path.stat().st_mtime
         entries = sorted(
             (path for path in used_s if ENTRY.fullmatch(path.name)), key=lambda path: used_s[path]
         )
