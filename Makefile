@@ -22,7 +22,7 @@ $(READY): pyproject.toml requirements/constraints.txt
 	@$(PYTHON) -m venv $(VENV) || { echo "The venv module is missing: apt-get install python3-venv"; exit 1; }
 	@echo "Installing into $(VENV): some minutes and 2.7 GB the first time"
 	@$(PIP) install $(TORCH)
-	@$(PIP) install -c requirements/constraints.txt -e '.[agent,converter,fleet,openvino,keras,dev]'
+	@$(PIP) install -c requirements/constraints.txt -e '.[agent,converter,fleet,openvino,keras,gpio,gym,modbus,cbor,dev]'
 	@touch $@
 
 system:

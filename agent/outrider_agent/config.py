@@ -6,10 +6,10 @@ in `parts.py`, in the same pass. Relative paths count from the working directory
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
+from outrider_agent.broker import BrokerOptions, Seconds
 from outrider_agent.events import AGENT
 from outrider_agent.parts import ACTIONS, POLICIES, SOURCES, Part, find
 from outrider_bundle import settings
@@ -17,9 +17,6 @@ from outrider_bundle.errors import UsageError
 from outrider_bundle.manifest import Identifier, Scalar
 from outrider_runtime.placing import Policy
 
-PORTS = {"mqtt": 1883, "mqtts": 8883}
-
-Seconds = Annotated[float, Meta(gt=0.0, le=86_400.0)]
 Rest = dict[str, Any]
 Isolation = Literal["auto", "child", "inline"]
 
@@ -39,66 +36,6 @@ class Trust(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     keys: tuple[Path, ...] = ()
     allow_unsigned: bool = False
-
-
-class Link(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The broker and how to talk to it.
-
-    Args:
-        url: `mqtt://host:port` or `mqtts://host:port`.
-        telemetry_interval_s: one message with all metrics per interval.
-        keepalive_s: after one and a half of it the broker takes a silent device for gone.
-        username: where the broker asks for one; by convention the device's id.
-        password_file: holds the password in its first line.
-        ca: PEM file of the authorities to trust; left out for the system's.
-        cert: PEM file of this device's certificate.
-        key: PEM file of its key.
-        session_expiry_s: how long the broker keeps what waits for this device.
-        receive_maximum: how many messages it may send us before we answer.
-        will_delay_s: how long it waits for us to return before it tells others.
-        retry_s: the longest wait between two tries to connect.
-        drain_s: at the end, how long to wait for acknowledgements.
-        queue_messages: how many messages are kept while there is no connection.
-        queue_bytes: the same in bytes.
-    """
-
-    url: str
-    telemetry_interval_s: Seconds = 10.0
-    keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
-    username: str | None = None
-    password_file: Path | None = None
-    ca: Path | None = None
-    cert: Path | None = None
-    key: Path | None = None
-    session_expiry_s: Annotated[int, Meta(ge=0, le=(1 << 32) - 2)] = 3600
-    receive_maximum: Annotated[int, Meta(ge=1, le=65_535)] = 32
-    will_delay_s: Annotated[int, Meta(ge=0, le=3600)] = 5
-    retry_s: Seconds = 30.0
-    drain_s: Annotated[float, Meta(ge=0.0, le=600.0)] = 5.0
-    queue_messages: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
-    queue_bytes: Annotated[int, Meta(ge=1024, le=1 << 34)] = 8 << 20
-
-    def __post_init__(self) -> None:
-        """Refuse a url that names no broker, and half a certificate."""
-        parts = urlsplit(self.url)
-        port = parts.port  # raises ValueError where it is no number
-        if parts.scheme not in PORTS or not parts.hostname or port == 0 or parts.path.strip("/"):
-            raise ValueError("url must be like mqtt://host:1883 or mqtts://host:8883")
-        if (self.cert is None) != (self.key is None):
-            raise ValueError("cert and key belong together")
-        if (self.ca or self.cert) and parts.scheme != "mqtts":
-            raise ValueError("ca, cert and key need a url that begins with mqtts://")
-
-    @property
-    def tls(self) -> bool:
-        """Whether the connection is encrypted."""
-        return urlsplit(self.url).scheme == "mqtts"
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port."""
-        parts = urlsplit(self.url)
-        return parts.hostname or "", parts.port or PORTS[parts.scheme]
 
 
 class Engine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -173,7 +110,7 @@ class Document(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     device: Device
     trust: Trust = Trust()
-    link: Link | None = None
+    link: BrokerOptions | None = None
     pipelines: Annotated[tuple[PipelineTable, ...], Meta(min_length=1, max_length=64)]
 
 
@@ -191,7 +128,7 @@ class Config(Struct, frozen=True, kw_only=True):
 
     device: Device
     trust: Trust
-    link: Link | None
+    link: BrokerOptions | None
     pipelines: tuple[Pipeline, ...]
 
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from outrider_agent import mqtt5
 from outrider_agent.backoff import Backoff
-from outrider_agent.config import Link as Options
+from outrider_agent.broker import BrokerOptions as Options
 from outrider_agent.connection import Connection, Counts
 from outrider_agent.outgoing import Letter, Outgoing
 from outrider_bundle.messages.codec import encode

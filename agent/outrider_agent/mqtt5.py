@@ -9,13 +9,13 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from outrider_agent.config import Link
+from outrider_agent.broker import BrokerOptions
 from outrider_bundle.errors import UsageError
 
 CONNECT_TIMEOUT_S = 5.0
 
 
-def client(link: Link, name: str) -> Client:
+def client(link: BrokerOptions, name: str) -> Client:
     """Return a client called `name` that is not connected yet.
 
     Raises:
@@ -43,7 +43,7 @@ def set_will(made: Client, topic: str, payload: bytes, delay_s: int) -> None:
     made.will_set(topic, payload, qos=1, retain=True, properties=properties)
 
 
-def _connect(link: Link) -> Properties:
+def _connect(link: BrokerOptions) -> Properties:
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = link.session_expiry_s
     properties.ReceiveMaximum = link.receive_maximum
@@ -59,7 +59,7 @@ def _password(file: Path | None) -> str | None:
         raise UsageError(f"The password in {file} cannot be read: {error}") from error
 
 
-def _tls(link: Link) -> ssl.SSLContext:
+def _tls(link: BrokerOptions) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=link.ca)
         if link.cert and link.key:

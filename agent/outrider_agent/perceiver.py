@@ -70,10 +70,10 @@ class Perceiver:
     def _hand_over(self, mounted: Mounted, frame: Frame, shadow: Shadow | None) -> None:
         """Write `frame` into the engine's memory and let it run; a candidate may see it too."""
         try:
-            mounted.ports.write(frame.image, mounted.engine.slot())
+            mounted.ports.write(frame.array, mounted.engine.slot())
             mounted.engine.submit(frame.seq)
             if shadow is not None:
-                shadow.offer(frame.image, frame.seq)
+                shadow.offer(frame.array, frame.seq)
         finally:
             frame.release()
 

@@ -6,9 +6,11 @@ frozen struct `Options` (its table in the configuration, without `kind`) and is 
 
     Source(options, context)      Policy(options)      Action(options, context)
 
-A class that is of no use without a broker says `needs_link = True`. It may have `example(folder)`, a
-static method that returns options which run without hardware, as a configuration would hold them;
-the contract suite under `tests/contract/` uses it.
+A class that is of no use without a broker says `needs_link = True`. A policy may have
+`explain(perception, state, now) -> Sequence[str]`, pure like `decide` and given what that was given: for
+each thing that it could decide one line that says why it does, or what is lacking. A class may have
+`example(folder)`, a static method that returns options which run without hardware, as a configuration
+would hold them; the contract suite under `tests/contract/` uses it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from outrider_agent.broker import BrokerOptions
 from outrider_agent.buffers import keep
 from outrider_bundle.messages.event import Event
 from outrider_bundle.topics import Topics
@@ -29,14 +32,15 @@ class Frame(Struct, frozen=True, kw_only=True):
     Args:
         id: the source's name for it; what events call it.
         time_s: when it was taken, on the clock of `time.monotonic`.
-        image: uint8, `(h, w)` gray or `(h, w, 3)` BGR; the source's own until `release` is called.
+        array: a picture, uint8 of `(h, w)` gray or `(h, w, 3)` BGR, or a sample of numbers in the shape of
+            the model's input without its batch dimension; the source's own until `release` is called.
         seq: counts from 0 in each source.
-        release: gives `image` back to the source; called once, by whoever drops or has read it.
+        release: gives `array` back to the source; called once, by whoever drops or has read it.
     """
 
     id: str
     time_s: float
-    image: Array
+    array: Array
     seq: int
     release: Callable[[], None] = keep
 
@@ -71,11 +75,19 @@ class NullPublisher:
 
 
 class Context(Struct, frozen=True, kw_only=True):
-    """What a plug-in may know of the agent around it."""
+    """What a plug-in may know of the agent around it.
+
+    Args:
+        pipeline: its id; of a source that several pipelines share, the source's id.
+        topics: of the device.
+        link: where messages go.
+        broker: the agent's own broker, for a plug-in that needs a connection of its own; None without one.
+    """
 
     pipeline: str
     topics: Topics
     link: Publisher
+    broker: BrokerOptions | None = None
 
 
 @runtime_checkable

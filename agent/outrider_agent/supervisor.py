@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from outrider_agent.admission import admit
+from outrider_agent.broker import BrokerOptions
 from outrider_agent.config import Config
-from outrider_agent.config import Link as LinkTable
 from outrider_agent.config import Pipeline as PipelineConfig
 from outrider_agent.engine.crew import NoneProvenError
 from outrider_agent.engine.order import Order, Progress, Swapped, Wish
@@ -221,7 +221,7 @@ class Agent:
         # What was measured while the broker was away is worth an acknowledgement, the latest is not.
         self._publisher.publish(self.topics.telemetry, encode(telemetry), qos=1 if overdue else 0)
 
-    def _linked(self, options: LinkTable) -> "Link":
+    def _linked(self, options: BrokerOptions) -> "Link":
         from outrider_agent.link import Link  # noqa: PLC0415 - 10 MB of a library that only a link needs
 
         return Link(options, self.topics, self._birth(), self._on_link)

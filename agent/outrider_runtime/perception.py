@@ -1,6 +1,7 @@
 """What a decoder makes of a model's outputs; what a policy decides on.
 
-Every perception has `labels`, all that it names, and `score`, how sure the model is of the first.
+Every perception has `labels`, all that it names, and `score`, how sure the model is of the first; 1 where
+a model does not say.
 """
 
 from msgspec import Struct
@@ -34,18 +35,21 @@ class Detection(Struct, frozen=True, kw_only=True):
         index: of the label.
         score: its probability, 0..1.
         box: where it is; within the frame and never empty.
+        detail: what a second model has seen in the box, if one was asked.
     """
 
     label: str
     index: int
     score: float
     box: Box
+    detail: Classification | None = None
 
 
 class Detections(Struct, frozen=True, kw_only=True, tag="detection", tag_field="kind"):
-    """The objects in a frame, the surest first; there may be none."""
+    """The objects in a frame, the surest first; there may be none. `frame` is its width and height."""
 
     objects: tuple[Detection, ...] = ()
+    frame: tuple[int, int] = (0, 0)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -58,7 +62,60 @@ class Detections(Struct, frozen=True, kw_only=True, tag="detection", tag_field="
         return self.objects[0].score if self.objects else 0.0
 
 
-Perception = Classification | Detections
+class Regression(Struct, frozen=True, kw_only=True, tag="regression", tag_field="kind"):
+    """Numbers in the units of what was measured, each with the name of its place in `names`."""
+
+    names: tuple[str, ...]
+    values: tuple[float, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Nothing: a number is no label."""
+        return ()
+
+    @property
+    def score(self) -> float:
+        """1: a regression does not tell how sure it is."""
+        return 1.0
+
+
+class Control(Struct, frozen=True, kw_only=True, tag="control", tag_field="kind"):
+    """What a policy network wants done.
+
+    Args:
+        names: of discrete actions, or of the actuators of a continuous one.
+        values: one per name: scores of discrete actions, or where to bring each actuator.
+        index: of the discrete action with the largest score; -1 if the action is continuous.
+    """
+
+    names: tuple[str, ...]
+    values: tuple[float, ...]
+    index: int = -1
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The discrete action, alone."""
+        return (self.names[self.index],) if self.index >= 0 else ()
+
+    @property
+    def score(self) -> float:
+        """1: neither values of actions nor logits are probabilities."""
+        return 1.0
+
+
+class Anomaly(Struct, frozen=True, kw_only=True, tag="anomaly", tag_field="kind"):
+    """How strange the input is: `score` is 0 or more, and from `threshold` on it counts as an anomaly."""
+
+    score: float
+    threshold: float
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """`anomaly` or `normal`."""
+        return ("anomaly" if self.score >= self.threshold else "normal",)
+
+
+Perception = Classification | Detections | Regression | Control | Anomaly
 """A union in time: each task adds its struct."""
 
 

@@ -33,6 +33,7 @@ Dtype = Literal["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "
 Layout = Literal["NCHW", "NHWC", "NC", "NTC", "NCT"]
 Precision = Literal["float32", "float16", "int8", "mixed"]
 Scalar = bool | int | float | str
+Task = Literal["classification", "regression", "detection", "control", "anomaly", "raw"]
 
 
 class Record(Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,27 +83,119 @@ class ClassificationDecoder(Record, frozen=True, kw_only=True, tag="classificati
 
 
 class DetectionDecoder(Record, frozen=True, kw_only=True, tag="yolo", tag_field="kind"):
-    """Boxes with one score per label, as Ultralytics exports detectors from YOLOv8 on: `(1, 4 + labels, n)`.
+    """Boxes with one score per label, in the layouts of YOLO exports; scores are probabilities already.
 
-    Each of the n columns is a candidate: four numbers for the box, then its scores, probabilities already.
+    `(1, rows, n)` or `(1, n, rows)`: each of the n candidates is four numbers for its box, then, with
+    `objectness` (YOLOv5, YOLOX), how likely there is anything, then a score per label. The layout `end` is
+    that of models which suppress overlaps themselves (YOLOv10, YOLO26): `(1, n, 6)`, each row a box, its
+    score and the index of its label.
 
     Args:
         labels: what the scores are for, in their order.
-        layout: of the box: `xywh` is its centre, width and height in pixels of the model's input.
+        layout: of the box, in pixels of the model's input: `xywh` is its centre, width and height, `xyxy` its
+            left, top, right and bottom, as `end` has it too.
+        objectness: a number behind the box multiplies all scores of the candidate.
         min_score: candidates whose best score is below are no objects.
         iou: of two boxes of one label that overlap more (intersection over union) the better one is kept.
         max_objects: no more than the best so many are reported.
     """
 
     labels: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=65536)]
-    layout: Literal["xywh"] = "xywh"
+    layout: Literal["xywh", "xyxy", "end"] = "xywh"
+    objectness: bool | UnsetType = UNSET
     min_score: Share = 0.25
     iou: Share = 0.45
     max_objects: Annotated[int, Meta(ge=1, le=1000)] = 100
 
 
+class SsdDecoder(Record, frozen=True, kw_only=True, tag="ssd", tag_field="kind"):
+    """Boxes and scores in outputs of their own, as SSD detectors have them; it stands at the first output.
+
+    What the outputs are, in the order of the manifest, is one of
+
+        boxes, classes, scores, count    suppressed already, as TFLite_Detection_PostProcess gives them:
+                                         (1, n, 4), (1, n), (1, n), (1)
+        boxes, scores                    (1, n, 4) and (1, n, labels), one more score with a background
+        rows                             (1, 1, n, 7): image, label, score, left, top, right, bottom, as
+                                         OpenVINO's DetectionOutput gives them
+
+    Boxes are in shares of the model's input, anchors applied already.
+
+    Args:
+        outputs: what they are; the decoders of all but the first are `raw`.
+        labels: what the classes are for, without a background.
+        box: order of a box's edges: top, left, bottom, right or left, top, right, bottom.
+        background: whether index 0 of classes and scores is the background.
+        min_score: what is below is no object.
+        iou: of two boxes of one label that overlap more the better one is kept; for `boxes, scores` only.
+        max_objects: no more than the best so many are reported.
+    """
+
+    outputs: Annotated[
+        tuple[Literal["boxes", "classes", "scores", "count", "rows"], ...], Meta(min_length=1, max_length=4)
+    ] = ("boxes", "classes", "scores", "count")
+    labels: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=65536)]
+    box: Literal["yxyx", "xyxy"] = "yxyx"
+    background: bool = False
+    min_score: Share = 0.25
+    iou: Share = 0.45
+    max_objects: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class RegressionDecoder(Record, frozen=True, kw_only=True, tag="regression", tag_field="kind"):
+    """Numbers by name: value = output * std + mean, which undoes the normalization of what was learned."""
+
+    names: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=65536)]
+    mean: Annotated[tuple[float, ...], Meta(min_length=1, max_length=65536)] = (0.0,)
+    std: Annotated[tuple[Positive, ...], Meta(min_length=1, max_length=65536)] = (1.0,)
+
+
+class ControlDecoder(Record, frozen=True, kw_only=True, tag="control", tag_field="kind"):
+    """What a policy network wants done.
+
+    Args:
+        names: of the discrete actions, each with a score, or of the actuators of a continuous action.
+        space: `discrete`: the action with the largest score; `continuous`: a value per actuator.
+        squash: of a continuous action: `tanh` is still to be applied, as after a Gaussian policy's mean.
+        low: the least value of each actuator, or one for all: an output of -1, or what is clipped to.
+        high: the largest.
+        scaled: outputs -1..1 stand for low..high; without it they are values already.
+    """
+
+    names: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=65536)]
+    space: Literal["discrete", "continuous"] = "discrete"
+    squash: Literal["none", "tanh"] = "none"
+    low: Annotated[tuple[float, ...], Meta(min_length=1, max_length=65536)] = (-1.0,)
+    high: Annotated[tuple[float, ...], Meta(min_length=1, max_length=65536)] = (1.0,)
+    scaled: bool = False
+
+
+class AnomalyDecoder(Record, frozen=True, kw_only=True, tag="anomaly", tag_field="kind"):
+    """How strange an input is.
+
+    Args:
+        threshold: scores from here on are anomalies.
+        method: `score`: the output is one number, the score; `reconstruction`: the output is the input as an
+            autoencoder remembers it, and the score is their mean squared difference, after preprocessing.
+    """
+
+    threshold: Annotated[float, Meta(ge=0.0)]
+    method: Literal["score", "reconstruction"] = "score"
+
+
 class RawDecoder(Record, frozen=True, kw_only=True, tag="raw", tag_field="kind"):
     """No reading at all: numbers for a program of the user's own. An agent cannot act on them."""
+
+
+Decoder = (
+    ClassificationDecoder
+    | DetectionDecoder
+    | SsdDecoder
+    | RegressionDecoder
+    | ControlDecoder
+    | AnomalyDecoder
+    | RawDecoder
+)
 
 
 class Input(Record, frozen=True, kw_only=True):
@@ -121,7 +214,7 @@ class Output(Record, frozen=True, kw_only=True):
     name: Text
     shape: Shape
     dtype: Dtype = "float32"
-    decoder: ClassificationDecoder | DetectionDecoder | RawDecoder
+    decoder: Decoder
 
 
 class File(Record, frozen=True, kw_only=True):
@@ -301,7 +394,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     version: Semver
     app: Identifier
     hardware: Annotated[tuple[Identifier, ...], Meta(min_length=1, max_length=64)]
-    task: Literal["classification", "detection", "raw"]
+    task: Task
     inputs: Annotated[tuple[Input, ...], Meta(min_length=1, max_length=16)]
     outputs: Annotated[tuple[Output, ...], Meta(min_length=1, max_length=16)]
     variants: Annotated[tuple[Variant, ...], Meta(min_length=1, max_length=64)]

@@ -96,7 +96,7 @@ class Camera:
                 yield None
             name, image = f"frame-{number}", self._images[number % len(self._images)]
             self._taken[name] = time.monotonic()
-            yield Frame(id=name, time_s=self._taken[name], image=image, seq=number)
+            yield Frame(id=name, time_s=self._taken[name], array=image, seq=number)
 
     def apply(self, decision: Event) -> None:
         """Note when a frame was decided on and how old it was."""

@@ -14,7 +14,8 @@ from msgspec import Struct
 from outrider_agent.bench.compare import interleave, ratio
 from outrider_agent.bench.setup import Setup
 from outrider_agent.bench.sides import AgentSide, Side
-from outrider_agent.config import Isolation, Link
+from outrider_agent.broker import BrokerOptions
+from outrider_agent.config import Isolation
 from outrider_bundle.bars import Row
 from outrider_bundle.messages.telemetry import Telemetry
 from outrider_runtime.session import Array
@@ -68,7 +69,7 @@ def measured(model: str, isolation: Isolation, cores: int, url: str) -> dict[str
         images=images,
         isolation=isolation,
         threads=1,
-        link=Link(url=url, telemetry_interval_s=TELEMETRY_S),
+        link=BrokerOptions(url=url, telemetry_interval_s=TELEMETRY_S),
     )
     with AgentSide(setup) as agent:
         control = Tutorial(model, WORK / f"{model}.onnx", images)

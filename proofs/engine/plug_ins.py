@@ -36,7 +36,7 @@ class Camera:
                     return
                 yield None
             image, now_s = self._images[number % len(self._images)], time.monotonic()
-            yield Frame(id=repr(now_s), time_s=now_s, image=image, seq=number)
+            yield Frame(id=repr(now_s), time_s=now_s, array=image, seq=number)
 
     def close(self) -> None:
         """End the iteration."""

@@ -19,7 +19,8 @@ import msgspec
 from msgspec import Struct
 
 from outrider_agent import daemon, logs
-from outrider_agent.config import Config, Device, Engine, Link, Pipeline, PipelineTable, Trust
+from outrider_agent.broker import BrokerOptions
+from outrider_agent.config import Config, Device, Engine, Pipeline, PipelineTable, Trust
 from outrider_agent.control.client import ask
 from outrider_agent.parts import POLICIES, Part, find
 from outrider_bundle.errors import OutriderError
@@ -150,6 +151,6 @@ def _config(setting: Setting, state_dir: Path, url: str) -> Config:
     return Config(
         device=Device(id="proof", fleet="proof", app=APP, hardware="bench", state_dir=state_dir),
         trust=Trust(allow_unsigned=True),
-        link=Link(url=url, telemetry_interval_s=1.0),
+        link=BrokerOptions(url=url, telemetry_interval_s=1.0),
         pipelines=(Pipeline(table=table, source=setting.source, policy=found, actions=actions),),
     )

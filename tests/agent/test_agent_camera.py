@@ -73,7 +73,7 @@ def test_released_memory_is_used_again() -> None:
     plug = Plug([100])
     frames = read(source(plug), 50)
     assert len(set(plug.written)) <= 2
-    assert frames[0].image.dtype == np.uint8
+    assert frames[0].array.dtype == np.uint8
 
 
 def test_frames_are_stamped_with_the_clock_of_the_loop() -> None:

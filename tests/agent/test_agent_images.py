@@ -46,21 +46,21 @@ def test_files_come_in_order_gray_stays_gray_and_the_rest_is_left_out(tmp_path: 
     (tmp_path / "broken.png").write_bytes(b"no image")
     (tmp_path / "notes.txt").write_text("no image either")
     frames = read(source(tmp_path))
-    assert [(f.id, f.seq, f.image.shape) for f in frames] == [
+    assert [(f.id, f.seq, f.array.shape) for f in frames] == [
         ("a", 0, (4, 4, 3)),
         ("b", 1, (4, 4)),
         ("c", 2, (4, 4, 3)),
     ]
-    assert (frames[1].image == gray).all()
-    assert (frames[0].image == color).all()
-    assert all(f.image.dtype == np.uint8 for f in frames)
+    assert (frames[1].array == gray).all()
+    assert (frames[0].array == color).all()
+    assert all(f.array.dtype == np.uint8 for f in frames)
 
 
 def test_an_image_with_alpha_or_16_bits_becomes_a_frame(tmp_path: Path) -> None:
     save(tmp_path / "alpha.png", np.full((4, 4, 4), 200, np.uint8))
     save(tmp_path / "deep.png", np.full((4, 4), 40_000, np.uint16))
     frames = read(source(tmp_path))
-    assert [(f.image.shape, f.image.dtype) for f in frames] == [((4, 4, 3), np.uint8), ((4, 4), np.uint8)]
+    assert [(f.array.shape, f.array.dtype) for f in frames] == [((4, 4, 3), np.uint8), ((4, 4), np.uint8)]
 
 
 def test_looping_starts_again_with_numbers_that_go_on(tmp_path: Path) -> None:

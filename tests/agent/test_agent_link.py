@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from outrider_agent import config
 from outrider_agent.connection import WINDOW
 from outrider_agent.link import Link
 from outrider_bundle.errors import UsageError
@@ -38,7 +37,7 @@ class Changes(list[tuple[str, str]]):
 
 
 @contextlib.contextmanager
-def linked(options: config.Link, changes: Changes | None = None) -> Iterator[Link]:
+def linked(options: BrokerOptions, changes: Changes | None = None) -> Iterator[Link]:
     link = Link(options, TOPICS, BIRTH, changes if changes is not None else Changes())
     link.start()
     try:
@@ -47,8 +46,8 @@ def linked(options: config.Link, changes: Changes | None = None) -> Iterator[Lin
         link.stop("the test is over")
 
 
-def options(port: int, **more: object) -> config.Link:
-    return replace(config.Link(url=f"mqtt://127.0.0.1:{port}", retry_s=1.0, drain_s=3.0), **more)
+def options(port: int, **more: object) -> BrokerOptions:
+    return replace(BrokerOptions(url=f"mqtt://127.0.0.1:{port}", retry_s=1.0, drain_s=3.0), **more)
 
 
 def test_birth_first_then_all_in_order_then_the_farewell(broker: Broker) -> None:

@@ -89,7 +89,7 @@ class Bench:
             Frame(
                 id=f"f{seq}",
                 time_s=self.clock.s - age_s,
-                image=pixels,
+                array=pixels,
                 seq=seq,
                 release=lambda: self.released.append(seq),
             )
@@ -282,7 +282,7 @@ def test_the_wait_for_a_frame_ends_when_perception_gets_stale() -> None:
 
 def test_outputs_are_safe_before_the_first_frame_and_after_the_last() -> None:
     bench = Bench([0])
-    bench.mailbox.put(Frame(id="f0", time_s=bench.clock.s, image=np.zeros((4, 4), np.uint8), seq=0))
+    bench.mailbox.put(Frame(id="f0", time_s=bench.clock.s, array=np.zeros((4, 4), np.uint8), seq=0))
     bench.mailbox.close()
     bench.loop.run()
     assert bench.gate.done == ["safe", "f0:bag", "safe"]

@@ -16,7 +16,7 @@ def frame(seq: int, released: list[int] | None = None) -> Frame:
         if released is not None:
             released.append(seq)
 
-    return Frame(id=str(seq), time_s=0.0, image=PIXELS, seq=seq, release=release)
+    return Frame(id=str(seq), time_s=0.0, array=PIXELS, seq=seq, release=release)
 
 
 def test_a_frame_that_was_not_taken_is_dropped_released_and_counted() -> None:

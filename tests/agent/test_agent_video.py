@@ -44,7 +44,7 @@ def test_all_frames_come_in_order(tmp_path: Path) -> None:
     frames: list[tuple[str, int, int]] = []
     for frame in source(film(tmp_path / "film.avi", 6)).frames(0.2):
         assert frame is not None
-        frames.append((frame.id, frame.seq, round(float(frame.image.mean()) / 10)))
+        frames.append((frame.id, frame.seq, round(float(frame.array.mean()) / 10)))
         frame.release()
     assert frames == [(f"film-{n}", n, n) for n in range(6)]
 
@@ -61,12 +61,12 @@ def test_a_file_that_declares_more_frames_than_it_has_just_ends(tmp_path: Path) 
 
 def test_released_frames_give_their_memory_to_later_ones(tmp_path: Path) -> None:
     frames = read(source(film(tmp_path / "film.avi", 8)))
-    assert len({f.image.ctypes.data for f in frames}) <= 2
+    assert len({f.array.ctypes.data for f in frames}) <= 2
 
 
 def test_memory_that_is_still_held_is_not_overwritten(tmp_path: Path) -> None:
     frames = read(source(film(tmp_path / "film.avi", 5), 1000.0), release=False)
-    assert [round(float(f.image.mean()) / 10) for f in frames] == [0, 1, 2, 3, 4]
+    assert [round(float(f.array.mean()) / 10) for f in frames] == [0, 1, 2, 3, 4]
 
 
 def test_looping_opens_the_file_again(tmp_path: Path) -> None:

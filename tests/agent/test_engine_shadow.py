@@ -186,6 +186,6 @@ def test_a_shadow_that_is_taken_away_costs_no_decision(engine: PolledEngine, at:
     seat.change(cast("Mounted", Bench(Meddling(seat, at), ScriptedEngine([1]))), 0.0)
     seat.shadow = shadow(engine)
     perceiver = Perceiver(seat, 0.1)
-    found = perceiver.perceive(Frame(id="f", time_s=0.0, image=FRAME, seq=0), Meters(), 0)
+    found = perceiver.perceive(Frame(id="f", time_s=0.0, array=FRAME, seq=0), Meters(), 0)
     assert found.labels == ("boot",)
     assert seat.shadow is None

@@ -49,20 +49,20 @@ def test_frames_are_named_numbered_stamped_and_of_the_promised_form(source: Sour
     assert begun <= frames[0].time_s
     assert frames[-1].time_s <= time.monotonic()
     for frame in frames:
-        assert frame.image.dtype == np.uint8
-        assert frame.image.ndim == 2 or frame.image.shape[2:] == (3,)
-        assert frame.image.flags.c_contiguous
+        assert frame.array.dtype == np.uint8
+        assert frame.array.ndim == 2 or frame.array.shape[2:] == (3,)
+        assert frame.array.flags.c_contiguous
 
 
 def test_a_frame_that_is_not_released_keeps_its_pixels(source: Source) -> None:
     held: list[tuple[Frame, bytes]] = []
     for frame in itertools.islice(source.frames(WAIT_S), 20):
         if frame is not None:
-            held.append((frame, frame.image.tobytes()))
+            held.append((frame, frame.array.tobytes()))
         if len(held) == 3:
             break
     assert held
-    assert all(frame.image.tobytes() == pixels for frame, pixels in held)
+    assert all(frame.array.tobytes() == pixels for frame, pixels in held)
 
 
 def test_every_turn_is_bounded(source: Source) -> None:

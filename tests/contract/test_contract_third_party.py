@@ -44,7 +44,7 @@ class NoiseSource:
                 return
             time.sleep(0.005)
             image = np.full((self.size, self.size), seq, np.uint8)
-            yield Frame(id=f"n{seq}", time_s=time.monotonic(), image=image, seq=seq)
+            yield Frame(id=f"n{seq}", time_s=time.monotonic(), array=image, seq=seq)
     def close(self):
         self.open = False
 

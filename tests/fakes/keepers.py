@@ -216,7 +216,7 @@ class Belt:
         self._count += 1
         self.images[name] = self._random.integers(0, 256, (8, 8), np.uint8)
         before = self.loop.ticks, self.loop.meters.frames
-        self.mailbox.put(Frame(id=name, time_s=time.monotonic(), image=self.images[name], seq=self._count))
+        self.mailbox.put(Frame(id=name, time_s=time.monotonic(), array=self.images[name], seq=self._count))
         end_s = time.monotonic() + within_s
         while self.loop.meters.frames == before[1] or self.loop.ticks == before[0]:
             if time.monotonic() > end_s:

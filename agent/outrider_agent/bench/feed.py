@@ -60,7 +60,7 @@ class Feed:
             yield Frame(
                 id=f"frame-{number}",
                 time_s=time.monotonic(),
-                image=self._images[number % len(self._images)],
+                array=self._images[number % len(self._images)],
                 seq=number,
                 release=self._released,
             )

@@ -6,7 +6,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from outrider_agent.bench.feed import Feed
-from outrider_agent.config import Config, Device, Engine, Isolation, Link, Pipeline, PipelineTable, Trust
+from outrider_agent.broker import BrokerOptions
+from outrider_agent.config import Config, Device, Engine, Isolation, Pipeline, PipelineTable, Trust
 from outrider_agent.parts import ACTIONS, POLICIES, Part, find
 from outrider_bundle.errors import OutriderError
 from outrider_bundle.manifest import Manifest
@@ -38,7 +39,7 @@ class Setup(Struct, frozen=True, kw_only=True):
     variant: str | None = None
     isolation: Isolation = "auto"
     threads: int | None = None
-    link: Link | None = None
+    link: BrokerOptions | None = None
 
 
 class NoOptions(Struct, frozen=True):

@@ -73,7 +73,9 @@ class RulesPolicy:
 
     def decide(self, perception: Perception, state: State, now: float) -> tuple[Sequence[Decision], State]:
         """Return one decision for each rule that fires, and the next state."""
-        seen = perception.objects if isinstance(perception, Detections) else (perception,)
+        seen: Sequence[Seen] = perception.objects if isinstance(perception, Detections) else ()
+        if isinstance(perception, Classification):
+            seen = (perception,)
         decisions: list[Decision] = []
         memories: list[Memory] = []
         for rule, memory in zip(self._rules, state, strict=True):

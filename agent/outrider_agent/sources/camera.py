@@ -122,7 +122,7 @@ class CameraSource:
                 yield Frame(
                     id=str(seq := next(self._seq)),
                     time_s=time.monotonic(),
-                    image=image,
+                    array=image,
                     seq=seq,
                     release=release,
                 )

@@ -85,7 +85,7 @@ class ImagesSource:
 
     def _frame(self, name: str, image: Array) -> Frame:
         now_s = time.monotonic()
-        return Frame(id=name, time_s=now_s, image=image, seq=next(self._seq), release=self._pace.released)
+        return Frame(id=name, time_s=now_s, array=image, seq=next(self._seq), release=self._pace.released)
 
 
 def _read(file: Path) -> Array | None:

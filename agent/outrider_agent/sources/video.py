@@ -106,7 +106,7 @@ class VideoSource:
             self._pace.released()
 
         name = f"{self._path.stem}-{number}"
-        return Frame(id=name, time_s=time.monotonic(), image=image, seq=next(self._seq), release=release)
+        return Frame(id=name, time_s=time.monotonic(), array=image, seq=next(self._seq), release=release)
 
 
 def _credible(fps: float) -> float:

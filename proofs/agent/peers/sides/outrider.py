@@ -12,7 +12,7 @@ import cv2
 from outrider_agent import logs
 from outrider_agent.bench.setup import Setup
 from outrider_agent.bench.sides import AgentSide, BareSide
-from outrider_agent.config import Link
+from outrider_agent.broker import BrokerOptions
 from proofs.agent.peers import onnx
 from proofs.agent.peers.letterbox import letterbox
 from proofs.agent.peers.seam import Task
@@ -27,7 +27,7 @@ def start(task: Task) -> "Ours":
         images=frames(task.images),
         isolation="inline",
         threads=1,
-        link=Link(url=task.broker),
+        link=BrokerOptions(url=task.broker),
     )
     session = onnx.session(task.model)
     blob = cv2.dnn.blobFromImage(letterbox(setup.images[0]), 1.0 / 255.0, swapRB=True)
