@@ -10,7 +10,9 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from outrider_bundle.manifest import Input, Tensor
+from outrider_bundle.errors import EngineError
+from outrider_bundle.manifest import ImagePreprocess, Input, Tensor
+from outrider_runtime.perception import Box
 
 Resize = Literal["stretch", "letterbox"]
 Size = tuple[int, int]
@@ -44,24 +46,61 @@ def place(frame: Size, size: Size, resize: Resize) -> Picture:
 
 
 class WayBack:
-    """From the pixels of a model's input to those of frames of one size."""
+    """From the pixels of a model's input to those of frames of one size.
+
+    What it returns is clipped to the frame; a box outside of it, or of no size, is none.
+    """
 
     def __init__(self, frame: Size, size: Size, resize: Resize) -> None:
         """Compute shift and scale."""
         picture = place(frame, size, resize)
         self.frame = frame
-        self._shift = np.array([picture.left, picture.top] * 2, np.float64).reshape(4, 1)
-        self._limit = np.array([frame[1], frame[0]] * 2, np.float64).reshape(4, 1)
-        self._scale = self._limit / np.array([picture.width, picture.height] * 2).reshape(4, 1)
+        self.sides = frame[1], frame[0]
+        """Width and height of the frame."""
+        self._left, self._top = float(picture.left), float(picture.top)
+        self._across, self._down = frame[1] / picture.width, frame[0] / picture.height
+        self._width, self._height = float(frame[1]), float(frame[0])
+        self._shift = np.array([self._left, self._top] * 2).reshape(4, 1)
+        self._scale = np.array([self._across, self._down] * 2).reshape(4, 1)
+        self._limit = np.array([self._width, self._height] * 2).reshape(4, 1)
 
-    def corners(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return boxes `(4, n)` of centre, width and height as left, top, right and bottom in the frame.
+    def box(self, left: float, top: float, right: float, bottom: float) -> Box | None:
+        """Return left, top, width and height in the frame, or None if there is nothing of it there."""
+        left, right = (left - self._left) * self._across, (right - self._left) * self._across
+        top, bottom = (top - self._top) * self._down, (bottom - self._top) * self._down
+        left, right = max(left, 0.0), min(right, self._width)
+        top, bottom = max(top, 0.0), min(bottom, self._height)
+        return (left, top, right - left, bottom - top) if left < right and top < bottom else None
 
-        They are clipped to the frame; of a box outside of it, or of no size, an edge meets its opposite
-        or has passed it.
-        """
-        half = boxes[2:] / 2
-        corners = np.concatenate((boxes[:2] - half, boxes[:2] + half))
+    def boxes(self, corners: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return what `box` does of corners `(4, n)`, which are written to, and which of the n are there."""
         corners -= self._shift
         corners *= self._scale
-        return np.clip(corners, 0.0, self._limit, out=corners)
+        np.clip(corners, 0.0, self._limit, out=corners)
+        there: NDArray[np.bool_] = np.logical_and.reduce(corners[2:] > corners[:2], axis=0)
+        corners[2:] -= corners[:2]
+        return corners[:, there], there
+
+
+class Ways:
+    """The way back from an input to frames, which all have one size as long as the source does not change."""
+
+    def __init__(self, given: Input) -> None:
+        """Begin with frames of the input's own size.
+
+        Raises:
+            EngineError: `given` is no image.
+        """
+        found = sides(given)
+        if not isinstance(given.preprocess, ImagePreprocess) or not found:
+            raise EngineError("There are boxes in an input that is no image", "Detect on images")
+        self.size = found[1], found[2]
+        self._resize: Resize = given.preprocess.resize
+        self._last = WayBack(self.size, self.size, self._resize)
+
+    def to(self, frame: tuple[int, ...]) -> WayBack:
+        """Return the way to a frame of the shape `(h, w, ...)`, or to the input itself without one."""
+        size = (frame[0], frame[1]) if frame else self.size
+        if self._last.frame != size:
+            self._last = WayBack(size, self.size, self._resize)
+        return self._last

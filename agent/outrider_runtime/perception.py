@@ -4,6 +4,8 @@ Every perception has `labels`, all that it names, and `score`, how sure the mode
 a model does not say.
 """
 
+import math
+
 from msgspec import Struct
 
 Box = tuple[float, float, float, float]
@@ -11,6 +13,12 @@ Box = tuple[float, float, float, float]
 
 SAME_OBJECT = 0.5
 """Intersection over union from which two boxes are of one object (PASCAL VOC, Everingham et al. 2010)."""
+
+SAME_NUMBER = 0.05
+"""The share of the larger of two numbers by which they may differ and count as the same."""
+
+SAME_ZERO = 1e-6
+"""By so much two numbers may differ however small they are."""
 
 
 class Classification(Struct, frozen=True, kw_only=True, tag="classification", tag_field="kind"):
@@ -120,18 +128,25 @@ Perception = Classification | Detections | Regression | Control | Anomaly
 
 
 def agreement(one: Perception, other: Perception) -> float:
-    """Return how much two models agree on one frame, 0..1; labels are compared by their names.
+    """Return how much two models agree on one frame, 0..1; labels, names and actions are compared by name.
 
-    Classifications agree or do not. Of detections it is the share of objects that both have found,
-    2 m / (a + b) for m pairs of one label whose boxes overlap by `SAME_OBJECT` (Dice 1945); the surest
-    objects are paired first. Two that found nothing agree, perceptions of different tasks do not.
+    Classifications, discrete controls and anomalies agree if their label is the same. Numbers of regressions
+    and continuous controls agree if all of them do: they have the same names, and no pair differs by more
+    than `SAME_NUMBER` of the larger magnitude of the two, or both are 0 but for `SAME_ZERO`. Of detections it
+    is the share of objects that both have found, 2 m / (a + b) for m pairs of one label whose boxes overlap
+    by `SAME_OBJECT` (Dice 1945); the surest objects are paired first. Two that found nothing agree,
+    perceptions of different tasks or action spaces do not.
     """
-    if isinstance(one, Classification) and isinstance(other, Classification):
-        return float(one.label == other.label)
-    if not (isinstance(one, Detections) and isinstance(other, Detections)):
+    if isinstance(one, Detections) and isinstance(other, Detections):
+        total = len(one.objects) + len(other.objects)
+        return 2 * _pairs(one, other) / total if total else 1.0
+    if type(one) is not type(other):
         return 0.0
-    total = len(one.objects) + len(other.objects)
-    return 2 * _pairs(one, other) / total if total else 1.0
+    if isinstance(one, Regression | Control) and isinstance(other, Regression | Control):
+        numbers = [isinstance(each, Regression) or each.index < 0 for each in (one, other)]
+        if any(numbers):
+            return float(all(numbers) and _same_numbers(one, other))
+    return float(one.labels == other.labels)
 
 
 def overlap(one: Box, other: Box) -> float:
@@ -141,6 +156,14 @@ def overlap(one: Box, other: Box) -> float:
     shared = max(0.0, width) * max(0.0, height)
     union = one[2] * one[3] + other[2] * other[3] - shared
     return shared / union if union > 0.0 else 0.0
+
+
+def _same_numbers(one: Regression | Control, other: Regression | Control) -> bool:
+    """Return whether two perceptions have the same names, each with the same number."""
+    mine, theirs = (dict(zip(each.names, each.values, strict=True)) for each in (one, other))
+    return mine.keys() == theirs.keys() and all(
+        math.isclose(mine[name], theirs[name], rel_tol=SAME_NUMBER, abs_tol=SAME_ZERO) for name in mine
+    )
 
 
 def _pairs(one: Detections, other: Detections) -> int:

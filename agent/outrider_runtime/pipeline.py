@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Self
 
 from outrider_bundle.errors import EngineError, OutriderError
-from outrider_bundle.manifest import Manifest, Scalar, Variant
+from outrider_bundle.manifest import AnomalyDecoder, Decoder, Manifest, Scalar, SsdDecoder, Variant
 from outrider_runtime.decoders import decoder
 from outrider_runtime.loading import load_variant
 from outrider_runtime.perception import Perception
@@ -31,17 +31,22 @@ class Ports:
             if tensor.shape[:1] != (1,):
                 raise EngineError(f"The output {tensor.shape} is not a batch of 1")
         self._writer = preprocessor(manifest.inputs[0], variant.inputs[0])
-        self._reader = decoder(manifest.outputs[0], variant.outputs[0], manifest.inputs[0])
+        self._reader = decoder(manifest.outputs[0], variant.outputs, manifest.inputs[0], variant.inputs[0])
         self._frame: tuple[int, ...] = ()
+        # A reference keeps an engine's shared memory: only where there is something to compare.
+        self._compares = _compares(manifest.outputs[0].decoder)
+        self._fed: Array | None = None
 
     def write(self, frame: Array, inputs: Sequence[Array]) -> None:
-        """Preprocess `frame` into `inputs`, one array per physical input.
+        """Preprocess `frame` into `inputs`, one array per physical input, to be left alone until `decode`.
 
         Raises:
             EngineError: the frame does not fit.
         """
         self._writer.write(frame, inputs[0])
         self._frame = frame.shape
+        if self._compares:
+            self._fed = inputs[0]
 
     def decode(self, outputs: Sequence[Array]) -> Perception:
         """Read `outputs`, one array per physical output, as the answer to the frame written last.
@@ -51,19 +56,31 @@ class Ports:
         Raises:
             EngineError: they hold NaN or infinity, or are raw.
         """
-        return self._reader.decode(outputs[0], self._frame)
+        return self._reader.decode(outputs, self._frame, self._fed)
+
+
+def _compares(plan: Decoder) -> bool:
+    """Return whether outputs are compared with the input."""
+    return isinstance(plan, AnomalyDecoder) and plan.method == "reconstruction"
 
 
 def _check_counts(manifest: Manifest, variant: Variant) -> None:
-    """Refuse more than one input, and more than one output unless they are raw."""
-    for what, logical, physical in (
-        ("input", manifest.inputs, variant.inputs),
-        ("output", manifest.outputs, variant.outputs),
+    """Refuse more than one input, and more outputs than the decoder reads; of raw ones there may be many."""
+    plan, most = manifest.outputs[0].decoder, 1
+    if manifest.task == "raw":
+        most = 16
+    elif isinstance(plan, SsdDecoder):
+        most = len(plan.outputs)
+    for what, logical, physical, allowed in (
+        ("input", manifest.inputs, variant.inputs, 1),
+        ("output", manifest.outputs, variant.outputs, most),
     ):
-        most = 16 if what == "output" and manifest.task == "raw" else 1
-        if len(logical) != len(physical) or not 1 <= len(logical) <= most:
+        if len(logical) != len(physical) or not 1 <= len(logical) <= allowed:
             counts = f"{len(logical)} {what}s, and variant '{variant.id}' {len(physical)}"
-            raise EngineError(f"The manifest has {counts}", f"One frame has one {what}")
+            cure = (
+                f"One frame has one {what}" if allowed == 1 else f"Both have the same, of at most {allowed}"
+            )
+            raise EngineError(f"The manifest has {counts}", cure)
 
 
 class Model:

@@ -1,9 +1,9 @@
 """Golden proof: does a variant compute here what it computed where it was converted?
 
 Another CPU rounds differently, so each variant comes with a tolerance: steps of its output's
-quantization for int8, relative error of a sample's output for float; and the most likely class must
-be the same, where the task is classification. Of detections the boxes and the scores are judged apart, each
-by its own size: among coordinates of hundreds of pixels nobody would see a wrong score. NaN never passes.
+quantization for int8, relative error of a sample's output for float; and the most likely class or action
+must be the same, where there is one of the whole sample. What is measured by what is in `differences`. NaN
+never passes.
 """
 
 import math
@@ -16,17 +16,20 @@ from numpy.typing import NDArray
 
 from outrider_bundle.errors import BundleError, EngineError
 from outrider_bundle.manifest import (
-    DetectionDecoder,
+    ClassificationDecoder,
+    ControlDecoder,
+    Decoder,
     Expected,
     Golden,
     Manifest,
+    RawDecoder,
     RelativeTolerance,
     StepTolerance,
     Tensor,
     Tolerance,
     Variant,
 )
-from outrider_runtime.decoders import BOX, dequantize
+from outrider_runtime.differences import Judged, differences, limit_of
 from outrider_runtime.session import Array
 
 # Measured on 2,000 images with a depthwise-separable student, outputs against those of the default
@@ -49,9 +52,8 @@ NOISE = 0.02
 
 LEVELS = 256
 
-TINY = float(np.finfo(np.float32).tiny)
-CERTAIN = 1.0
-"""The score of a certain object. Where there is none, the scores are noise near 0: theirs is no measure."""
+PLAIN = RawDecoder()
+"""Of outputs of which nothing is known but their numbers."""
 
 MARGINAL = 1e-12
 """A tolerance of 0 is taken for this one where tolerances are compared."""
@@ -79,8 +81,9 @@ class Proof(Struct, frozen=True, kw_only=True):
         worst: the largest difference, in `unit`; infinite if there was no number. Of several outputs it
             is that of the one that has come nearest to its tolerance, or furthest beyond.
         limit: the tolerance, in `unit`.
-        unit: `steps` or `relative`.
-        agreement: share of samples whose largest number in the first output is where it should be.
+        unit: `steps`, `relative` or `classes`.
+        agreement: share of samples whose largest number in the first output is where it should be; 1 where
+            no class of the whole sample is told, as of detections and measurements.
         reason: why not ok, for people.
     """
 
@@ -168,26 +171,28 @@ def prove(
     try:
         actual = _answers(model, samples)
     except EngineError as error:
-        limit, unit = _limit(expected.tolerance)
+        limit, unit = limit_of(expected.tolerance)
         return Proof(ok=False, variant=variant.id, limit=limit, unit=unit, reason=error.what)
-    boxes = BOX if isinstance(manifest.outputs[0].decoder, DetectionDecoder) else 0
-    return judge(variant, expected, actual, wanted, boxes)
+    return judge(variant, expected, actual, wanted, manifest.outputs[0].decoder)
 
 
 def judge(
-    variant: Variant, expected: Expected, actual: Sequence[Array], wanted: Sequence[Array], boxes: int = 0
+    variant: Variant,
+    expected: Expected,
+    actual: Sequence[Array],
+    wanted: Sequence[Array],
+    decoder: Decoder = PLAIN,
 ) -> Proof:
-    """Compare answers, one array `(n, ...)` per output of `variant`.
-
-    So many leading rows of the outputs are `boxes`, and scores are behind them; 0 if they are not so.
-    """
-    allowed = expected.tolerances(len(variant.outputs))
-    gaps = zip(allowed, variant.outputs, actual, wanted, strict=True)
-    found = [(_gap(most, tensor, mine, theirs, boxes), *_limit(most)) for most, tensor, mine, theirs in gaps]
-    worst, limit, unit = max(found, key=lambda one: one[0] / max(one[1], MARGINAL))
+    """Compare answers, one array `(n, ...)` per output of `variant`, of which `decoder` reads the first."""
+    limits = expected.tolerances(len(variant.outputs))
+    outputs = [
+        Judged(tensor=tensor, tolerance=most, actual=mine, wanted=theirs)
+        for tensor, most, mine, theirs in zip(variant.outputs, limits, actual, wanted, strict=True)
+    ]
+    most = max(differences(decoder, outputs), key=lambda one: one.gap / max(one.limit, MARGINAL))
+    worst, limit, unit = most.gap, most.limit, most.unit
     count = len(wanted[0])
-    same = actual[0].reshape(count, -1).argmax(1) == wanted[0].reshape(count, -1).argmax(1)
-    agreement = float(same.mean())
+    agreement = _agreement(actual[0], wanted[0]) if _chooses(decoder) else 1.0
     reason = ""
     if not math.isfinite(worst):
         reason = "answers or golden answers hold NaN or infinity"
@@ -240,34 +245,17 @@ def _split(outputs: Sequence[Tensor], blob: bytes | memoryview) -> list[Array]:
     return arrays
 
 
-def _limit(tolerance: Tolerance) -> tuple[float, str]:
-    if isinstance(tolerance, StepTolerance):
-        return tolerance.steps, "steps"
-    return tolerance.relative, "relative"
+def _chooses(decoder: Decoder) -> bool:
+    """Return whether the largest number of the first output stands for an answer; of raw ones it may."""
+    if isinstance(decoder, ControlDecoder):
+        return decoder.space == "discrete"
+    return isinstance(decoder, ClassificationDecoder | RawDecoder)
 
 
-def _gap(tolerance: Tolerance, tensor: Tensor, actual: Array, wanted: Array, boxes: int) -> float:
-    """Return the largest difference of a sample in the unit of `tolerance`; infinite if it is no number."""
-    if isinstance(tolerance, StepTolerance):
-        real, ideal = actual.astype(np.float64), wanted.astype(np.float64)
-    else:
-        real, ideal = dequantize(actual, tensor), dequantize(wanted, tensor)
-    if not (np.isfinite(real).all() and np.isfinite(ideal).all()):
-        return math.inf
-    if isinstance(tolerance, StepTolerance):
-        return float(np.abs(real - ideal).max()) / tolerance.step
-    if not boxes:
-        return _relative(real, ideal, TINY)
-    scores = _relative(real[:, boxes:], ideal[:, boxes:], CERTAIN)
-    return max(scores, _relative(real[:, :boxes], ideal[:, :boxes], TINY))
-
-
-def _relative(real: NDArray[np.float64], ideal: NDArray[np.float64], least: float) -> float:
-    """Return the largest norm of a sample's difference over that of the sample, or over `least`."""
-    rows = len(ideal)
-    distance = np.linalg.norm((real - ideal).reshape(rows, -1), axis=1)
-    size = np.maximum(np.linalg.norm(ideal.reshape(rows, -1), axis=1), least)
-    return float((distance / size).max())
+def _agreement(actual: Array, wanted: Array) -> float:
+    """Return the share of samples whose largest number is at the same place."""
+    count = len(wanted)
+    return float((actual.reshape(count, -1).argmax(1) == wanted.reshape(count, -1).argmax(1)).mean())
 
 
 def _grid(values: NDArray[np.float64]) -> float:

@@ -9,10 +9,9 @@ from collections.abc import Iterable
 import msgspec
 
 from outrider_bundle.blocks import aligned, digests
+from outrider_bundle.decoders import DECODERS, faults
 from outrider_bundle.errors import BundleError
 from outrider_bundle.manifest import (
-    ClassificationDecoder,
-    DetectionDecoder,
     Golden,
     ImagePreprocess,
     Input,
@@ -35,11 +34,6 @@ ITEMSIZE = {
     "float64": 8,
 }
 """Bytes of an element, by dtype."""
-
-DECODERS = {"classification": ClassificationDecoder, "detection": DetectionDecoder, "raw": RawDecoder}
-"""What reads the outputs of a task."""
-
-BOX_ROWS, DETECTION_DIMENSIONS = 4, 3
 
 MAX_TENSOR_BYTES = 1 << 28
 """No single tensor of a model that runs at the edge is larger; a device allocates what is declared."""
@@ -88,28 +82,27 @@ def check_content(manifest: Manifest) -> None:
     tensors: tuple[Input | Output, ...] = (*manifest.inputs, *manifest.outputs)
     for one in tensors:
         _check_size(f"'{one.name}'", one)
-    for output in manifest.outputs:
-        _check_output(manifest, output)
+    _check_decoders(manifest)
     for variant in manifest.variants:
         _check_variant(manifest, variant)
     _check_golden(manifest, manifest.golden)
     _check_evidence(manifest)
 
 
-def _check_output(manifest: Manifest, output: Output) -> None:
-    decoder, shape = output.decoder, output.shape
-    if not isinstance(decoder, DECODERS[manifest.task]):
-        raise BundleError(f"Output '{output.name}' has a decoder that is not of the task {manifest.task}")
-    if isinstance(decoder, ClassificationDecoder) and len(decoder.labels) != math.prod(shape[1:]):
-        raise BundleError(f"Output '{output.name}' has {len(decoder.labels)} labels for a shape of {shape}")
-    if isinstance(decoder, DetectionDecoder):
-        if shape[:2] != (1, BOX_ROWS + len(decoder.labels)) or len(shape) != DETECTION_DIMENSIONS:
-            raise BundleError(
-                f"Output '{output.name}' has {len(decoder.labels)} labels for a shape of {shape}",
-                f"Candidates are (1, {BOX_ROWS} + labels, n)",
-            )
-        if not isinstance(manifest.inputs[0].preprocess, ImagePreprocess):
-            raise BundleError(f"Output '{output.name}' has boxes, but the input is no image")
+def _check_decoders(manifest: Manifest) -> None:
+    """Check that the first output is read as the task has it, and that nothing reads the others."""
+    for at, output in enumerate(manifest.outputs):
+        if not isinstance(output.decoder, RawDecoder if at else DECODERS[manifest.task]):
+            task = manifest.task if at == 0 else "raw, as those behind the first must be"
+            raise BundleError(f"Output '{output.name}' has a decoder that is not of the task {task}")
+    _check_read(manifest, manifest.outputs, "")
+
+
+def _check_read(manifest: Manifest, tensors: tuple[Output, ...] | tuple[Tensor, ...], whose: str) -> None:
+    """Check that the shapes of `tensors` are what the decoder of the first output reads."""
+    shapes = [tensor.shape for tensor in tensors]
+    for what, cure in faults(manifest.outputs[0].decoder, shapes, manifest.inputs[0]):
+        raise BundleError(f"Output '{tensors[0].name}'{whose} {what}", cure)
 
 
 def _check_variant(manifest: Manifest, variant: Variant) -> None:
@@ -118,6 +111,7 @@ def _check_variant(manifest: Manifest, variant: Variant) -> None:
         _need_blob(manifest, file.blob, f"Variant '{variant.id}'")
     _check_tensors(f"inputs of variant '{variant.id}'", variant.inputs, manifest.inputs)
     _check_tensors(f"outputs of variant '{variant.id}'", variant.outputs, manifest.outputs)
+    _check_read(manifest, variant.outputs, f" of variant '{variant.id}'")
 
 
 def _check_tensors(what: str, tensors: tuple[Tensor, ...], logical: tuple[Input | Output, ...]) -> None:

@@ -85,10 +85,10 @@ class ClassificationDecoder(Record, frozen=True, kw_only=True, tag="classificati
 class DetectionDecoder(Record, frozen=True, kw_only=True, tag="yolo", tag_field="kind"):
     """Boxes with one score per label, in the layouts of YOLO exports; scores are probabilities already.
 
-    `(1, rows, n)` or `(1, n, rows)`: each of the n candidates is four numbers for its box, then, with
-    `objectness` (YOLOv5, YOLOX), how likely there is anything, then a score per label. The layout `end` is
-    that of models which suppress overlaps themselves (YOLOv10, YOLO26): `(1, n, 6)`, each row a box, its
-    score and the index of its label.
+    `(1, rows, n)` or `(1, n, rows)`, told apart by the number of labels: each of the n candidates is four
+    numbers for its box, then, with `objectness` (YOLOv5, YOLOX), how likely there is anything, then a score
+    per label. The layout `end` is that of models which suppress overlaps themselves (YOLOv10, YOLO26):
+    `(1, n, 6)`, each row a box, its score and the index of its label.
 
     Args:
         labels: what the scores are for, in their order.
@@ -111,7 +111,7 @@ class DetectionDecoder(Record, frozen=True, kw_only=True, tag="yolo", tag_field=
 class SsdDecoder(Record, frozen=True, kw_only=True, tag="ssd", tag_field="kind"):
     """Boxes and scores in outputs of their own, as SSD detectors have them; it stands at the first output.
 
-    What the outputs are, in the order of the manifest, is one of
+    The outputs are one of these sets, each in any order
 
         boxes, classes, scores, count    suppressed already, as TFLite_Detection_PostProcess gives them:
                                          (1, n, 4), (1, n), (1, n), (1)
@@ -122,9 +122,9 @@ class SsdDecoder(Record, frozen=True, kw_only=True, tag="ssd", tag_field="kind")
     Boxes are in shares of the model's input, anchors applied already.
 
     Args:
-        outputs: what they are; the decoders of all but the first are `raw`.
+        outputs: what they are, in the order of the manifest; the decoders of all but the first are `raw`.
         labels: what the classes are for, without a background.
-        box: order of a box's edges: top, left, bottom, right or left, top, right, bottom.
+        box: order of a box's edges: top, left, bottom, right or left, top, right, bottom; `xyxy` for `rows`.
         background: whether index 0 of classes and scores is the background.
         min_score: what is below is no object.
         iou: of two boxes of one label that overlap more the better one is kept; for `boxes, scores` only.
@@ -274,8 +274,8 @@ class Expected(Record, frozen=True, kw_only=True):
         blob: name of the answers.
         tolerance: of the first output, and of the others if `more` does not tell.
         more: of the other outputs, in their order; all of them or none.
-        agreement: needed share of samples whose most likely class is the expected one; 0 if there are no
-            classes of the whole sample, as in detections and raw outputs.
+        agreement: needed share of samples whose most likely class, or discrete action, is the expected one;
+            0 if there is none of the whole sample, as in detections, measurements and raw outputs.
     """
 
     variant: Identifier
@@ -348,8 +348,8 @@ class VariantEvidence(Record, frozen=True, kw_only=True):
 class Evidence(Record, frozen=True, kw_only=True):
     """A summary of at most 4 KB; the whole report is the blob `report`.
 
-    `metric` is what was measured: `accuracy`, without labels `agreement` with the teacher, or of raw
-    outputs their median `cosine` to the teacher's.
+    `metric` is what was measured: `accuracy`, without labels `agreement` with the teacher, of numbers `r2`
+    and of objects `dice`, both against the teacher's, or of raw outputs their median `cosine`.
     """
 
     data: Text

@@ -4,7 +4,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from outrider_bundle.manifest import Manifest, Output, RawDecoder, RelativeTolerance, Tensor, Variant
+from outrider_bundle.manifest import (
+    AnomalyDecoder,
+    ControlDecoder,
+    Manifest,
+    RawDecoder,
+    RegressionDecoder,
+    RelativeTolerance,
+    Tensor,
+    Variant,
+)
 
 
 def inspection(console: Console, manifest: Manifest, facts: dict[str, str]) -> None:
@@ -13,7 +22,7 @@ def inspection(console: Console, manifest: Manifest, facts: dict[str, str]) -> N
         "name": f"{manifest.name} {manifest.version}",
         "for": f"{manifest.app} on {', '.join(manifest.hardware)}",
         "task": manifest.task,
-        "labels": _some([label for output in manifest.outputs for label in _labels(output)]),
+        **_answers(manifest),
         "golden": f"{manifest.golden.shape[0]} samples, {manifest.golden.dtype}",
     }
     facts_table(console, head | _evidence(manifest) | facts)
@@ -97,12 +106,18 @@ def _evidence(manifest: Manifest) -> dict[str, str]:
     return {evidence.metric: "; ".join([text, *lines])}
 
 
-def _labels(output: Output) -> tuple[str, ...]:
-    return (
-        (f"none, '{output.name}' is raw",)
-        if isinstance(output.decoder, RawDecoder)
-        else output.decoder.labels
-    )
+def _answers(manifest: Manifest) -> dict[str, str]:
+    """Return what the outputs say: the labels, the names of numbers, or from where on an input is strange."""
+    decoder = manifest.outputs[0].decoder
+    if isinstance(decoder, RawDecoder):
+        return {"labels": _some([f"none, '{output.name}' is raw" for output in manifest.outputs])}
+    if isinstance(decoder, RegressionDecoder):
+        return {"names": _some(list(decoder.names))}
+    if isinstance(decoder, ControlDecoder):
+        return {"actions": f"{decoder.space}: {_some(list(decoder.names))}"}
+    if isinstance(decoder, AnomalyDecoder):
+        return {"threshold": f"{decoder.threshold:g} ({decoder.method})"}
+    return {"labels": _some(list(decoder.labels))}
 
 
 def _tensor(tensor: Tensor) -> str:

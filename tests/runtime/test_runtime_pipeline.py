@@ -8,10 +8,12 @@ from msgspec.structs import replace
 from outrider_bundle.errors import EngineError
 from outrider_bundle.manifest import Manifest, Tensor, Variant
 from outrider_runtime.loading import load_variant
+from outrider_runtime.perception import Anomaly
 from outrider_runtime.pipeline import Model, Ports
 from outrider_runtime.session import Array, Placement, empty
 from tests.fakes.models import onnx_files
 from tests.fakes.provable import DRAFT, SAMPLES, describe
+from tests.fakes.tasks import write_task
 
 KINDS = ["onnx", "tflite", "null"]
 
@@ -123,3 +125,26 @@ def test_options_of_the_device_override_those_of_the_variant(tmp_path: Path) -> 
         session = load_variant(variant, files, given)
         assert session.placement().threads == threads
         session.close()
+
+
+def test_a_detector_may_have_several_outputs_and_a_classifier_one(tmp_path: Path) -> None:
+    manifest = write_task(tmp_path / "ssd.orb", "ssd")
+    variant = manifest.variants[0]
+    Ports(manifest, variant)
+    with pytest.raises(EngineError, match="manifest has 4 outputs, and variant 'onnx' 3"):
+        Ports(manifest, replace(variant, outputs=variant.outputs[:3]))
+    with pytest.raises(EngineError, match="first of 3 outputs, and its decoder reads 4"):
+        Ports(replace(manifest, outputs=manifest.outputs[:3]), replace(variant, outputs=variant.outputs[:3]))
+
+
+def test_an_output_is_compared_with_the_frame_written_last(tmp_path: Path) -> None:
+    manifest = write_task(tmp_path / "again.orb", "reconstruction")
+    ports = Ports(manifest, manifest.variants[0])
+    first, second = empty(manifest.variants[0].inputs[0]), empty(manifest.variants[0].inputs[0])
+    with pytest.raises(EngineError, match="no input"):
+        ports.decode([first])
+    for inputs in (first, second, first):
+        ports.write(SAMPLES[0], [inputs])
+        seen = ports.decode([inputs + np.float32(0.5)])
+        assert isinstance(seen, Anomaly)
+        assert seen.score == pytest.approx(0.25)

@@ -2,7 +2,6 @@
 
 from outrider_runtime.decoders.choice import DECODED, Decoder, decoder
 from outrider_runtime.decoders.classification import softmax
-from outrider_runtime.decoders.detection import BOX
 from outrider_runtime.decoders.stored import dequantize
 
-__all__ = ["BOX", "DECODED", "Decoder", "decoder", "dequantize", "softmax"]
+__all__ = ["DECODED", "Decoder", "decoder", "dequantize", "softmax"]
