@@ -8,9 +8,16 @@ import typer
 DIRECT = "Without training (MODEL.onnx, MODEL.tflite)"
 """The help panel of options that only a model file takes."""
 
+OUTPUTS = "What a model file's outputs are"
+"""The help panel of those that are about its outputs."""
+
 
 def _direct(metavar: str, text: str, *names: str) -> Any:  # noqa: ANN401 - a marker for Typer
     return typer.Option(*names, metavar=metavar, help=text, rich_help_panel=DIRECT)
+
+
+def _output(metavar: str, text: str) -> Any:  # noqa: ANN401 - a marker for Typer
+    return typer.Option(metavar=metavar, help=text, rich_help_panel=OUTPUTS)
 
 
 Source = Annotated[
@@ -41,13 +48,46 @@ Preprocess = Annotated[
     Path | None,
     _direct("FILE", "TOML: how pixels become the input. Without it you are shown one to fill in."),
 ]
-Labels = Annotated[str | None, _direct("FILE", "Class names, one a line; or none, for raw outputs.")]
+Labels = Annotated[
+    str | None, _direct("FILE", "Names of classes or objects, one a line; or none, for raw outputs.")
+]
+Task = Annotated[
+    str | None,
+    _output("TASK", "classification, detection, regression, control or anomaly."),
+]
+Layout = Annotated[
+    str | None,
+    _output(
+        "LAYOUT",
+        "Of a detector: yolo, yolo-xyxy, yolo-objectness, yolo-end or ssd; by the shapes if left out.",
+    ),
+]
+Box = Annotated[str | None, _output("ORDER", "Of an SSD detector's boxes: yxyx or xyxy.")]
+Background = Annotated[
+    bool | None,
+    typer.Option(
+        "--background/--no-background",
+        help="Whether label 0 of an SSD detector is the background.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+MinScore = Annotated[float | None, _output("P", "Of objects, the smallest; 0.25 if left out.")]
+Iou = Annotated[float | None, _output("SHARE", "Overlap from which two objects are one; 0.45 if left out.")]
+Names = Annotated[
+    str | None, _output("NAMES", "Of numbers or actions: a list with commas, or a file with one a line.")
+]
+Space = Annotated[str | None, _output("SPACE", "Of actions: discrete, or continuous.")]
+Threshold = Annotated[float | None, _output("SCORE", "Anomalies score as much or more.")]
+Method = Annotated[
+    str | None, _output("HOW", "Of an anomaly: score or reconstruction; by the shapes if left out.")
+]
 Drop = Annotated[
     float | None,
     _direct(
         "POINTS",
         "Accuracy that may be lost: 2 if the images are labelled. If not, points of disagreement with "
-        "the float model: 100, which leaves the decision to --cosine.",
+        "the float model: 100, which leaves the decision to --cosine. 2 of regression, control and anomaly, "
+        "5 of detection.",
     ),
 ]
 Cosine = Annotated[

@@ -8,10 +8,9 @@ from msgspec import Struct
 from outrider_bundle.bars import machine
 from outrider_bundle.manifest import Manifest
 from outrider_converter import fidelity, kernels, latency
-from outrider_converter.accuracy import Accuracy, Indices, accuracy_of, agreement, by_class
+from outrider_converter.accuracy import Accuracy, accuracy_of, agreement, by_class
 from outrider_converter.artifact import Artifact, Context
 from outrider_converter.exports import Candidate
-from outrider_converter.fidelity import Middle
 from outrider_converter.latency import Latency
 from outrider_converter.measure import Cost
 from outrider_converter.package import versions
@@ -19,7 +18,7 @@ from outrider_converter.progress import Reporter
 from outrider_converter.records import LeftOut, Stage
 from outrider_converter.reference import Reference
 from outrider_converter.report import DataReport, Report, TargetReport, TeacherReport, VariantReport
-from outrider_converter.verify import Verified, answer
+from outrider_converter.verify import Answers, Verified, answer
 from outrider_runtime.loading import load_variant
 
 
@@ -28,8 +27,7 @@ class Findings(Struct, frozen=True, kw_only=True):
 
     ranked: tuple[Verified, ...]
     times: dict[str, Latency]
-    test: dict[str, Indices]
-    cosines: dict[str, Middle]
+    test: dict[str, Answers]
 
 
 class Course(Struct, frozen=True, kw_only=True):
@@ -55,14 +53,13 @@ def assess(manifest: Manifest, kept: Sequence[Verified], context: Context) -> Fi
     frames, reporter = context.data.test.frames, context.reporter
     times = _times([v.candidate for v in kept], context.reference, reporter) if kept else {}
     ranked = rank(kept, times)
-    test, cosines = {}, {}
+    test = {}
     for verified in ranked:
         name = verified.candidate.id
         task = reporter.start(f"report {name}", len(frames))
         wanted = fidelity.teacher_outputs(manifest, context, "test")
-        answers = answer(manifest, verified.candidate, frames, wanted, task)
-        test[name], cosines[name] = answers.indices, fidelity.worst(answers.cosines)
-    return Findings(ranked=ranked, times=times, test=test, cosines=cosines)
+        test[name] = answer(manifest, verified.candidate, frames, wanted, task)
+    return Findings(ranked=ranked, times=times, test=test)
 
 
 def rank(kept: Sequence[Verified], times: Mapping[str, Latency]) -> tuple[Verified, ...]:
@@ -166,12 +163,11 @@ def _variant(
     verified: Verified, place: int, context: Context, findings: Findings, cost: Cost
 ) -> VariantReport:
     data, reference, candidate = context.data, context.reference, verified.candidate
-    answers, middle = findings.test[candidate.id], findings.cosines[candidate.id]
-    raw = data.metric == "cosine"
-    test = _positive(middle) if raw else accuracy_of(answers, data.test.labels)
-    teacher = accuracy_of(reference.test, data.test.labels).value
-    seen = fidelity.worst(verified.validation.cosines)
-    validation = _positive(seen) if raw else accuracy_of(verified.validation.indices, data.validation.labels)
+    answers = findings.test[candidate.id]
+    classes = data.metric in ("accuracy", "agreement")
+    test = answers.rate(data.metric, data.test.labels)
+    teacher = accuracy_of(reference.test, data.test.labels).value if classes else 1.0
+    validation = verified.validation.rate(data.metric, data.validation.labels)
     time = findings.times[candidate.id]
     rival = reference.files.get(candidate.runtime)
     comparable = not kernels.lacking(candidate)  # a time on kernels that are not the target's says nothing
@@ -186,23 +182,17 @@ def _variant(
         validation=validation.value,
         validation_low=validation.low,
         validation_high=validation.high,
-        drop=0.0 if raw else 100 * (teacher - test.value),
+        drop=0.0 if data.metric == "cosine" else 100 * (teacher - test.value),
         bytes=candidate.bytes,
         files={path.name: path.stat().st_size for path in candidate.files.values()},
         params=cost.params,
         macs=cost.macs,
         latency=time,
         speedup_vs_teacher=latency.speedup(findings.times[rival.id], time) if comparable and rival else None,
-        agreement_with_teacher=test.value if raw else agreement(answers, reference.test),
-        classes=by_class(answers, data.test.labels, len(data.labels)),
-        cosine=middle.value,
+        agreement_with_teacher=agreement(answers.indices, reference.test) if classes else test.value,
+        classes=by_class(answers.indices, data.test.labels, len(data.labels)),
+        cosine=answers.cosine,
         kernel=kernels.describe(candidate),
         isa=candidate.isa,
         float_layers=candidate.float_layers,
     )
-
-
-def _positive(middle: Middle) -> Accuracy:
-    """Return a cosine in the place of an accuracy, which is never negative."""
-    value, low, high = (max(0.0, one) for one in (middle.value, middle.low, middle.high))
-    return Accuracy(value=value, low=low, high=high)

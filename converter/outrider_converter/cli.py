@@ -18,6 +18,7 @@ from outrider_converter import arguments as args
 from outrider_converter.progress import Reporter, bars
 
 if TYPE_CHECKING:
+    from outrider_converter.direct import Request
     from outrider_converter.report import Report
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
@@ -37,6 +38,12 @@ outrider convert recipe.toml --out build/model --json > report.json
 outrider convert model.onnx --calibration images --target rpi5 --preprocess preprocess.toml --labels names.txt
 
 outrider convert model.tflite --calibration images --target rpi5 --preprocess preprocess.toml --labels none
+
+outrider convert yolo.onnx --task detection --labels coco.txt --calibration images --target rpi5 \
+--preprocess preprocess.toml
+
+outrider convert policy.onnx --task control --names left,right --calibration states.npz --target rpi5 \
+--preprocess preprocess.toml
 
 outrider convert model.onnx --calibration images --target rpi5    [dim](asks for what it has to know)[/]
 
@@ -67,6 +74,16 @@ def convert(  # noqa: PLR0913 - each is an option of the command line
     calibration: args.Calibration = None,
     preprocess: args.Preprocess = None,
     labels: args.Labels = None,
+    task: args.Task = None,
+    layout: args.Layout = None,
+    box: args.Box = None,
+    background: args.Background = None,
+    min_score: args.MinScore = None,
+    iou: args.Iou = None,
+    names: args.Names = None,
+    space: args.Space = None,
+    threshold: args.Threshold = None,
+    method: args.Method = None,
     drop: args.Drop = None,
     cosine: args.Cosine = None,
     samples: args.Samples = None,
@@ -88,6 +105,16 @@ def convert(  # noqa: PLR0913 - each is an option of the command line
         "calibration": calibration,
         "preprocess": preprocess,
         "labels": labels,
+        "task": task,
+        "layout": layout,
+        "box": box,
+        "background": background,
+        "min_score": min_score,
+        "iou": iou,
+        "names": names,
+        "space": space,
+        "threshold": threshold,
+        "method": method,
         "drop": drop,
         "cosine": cosine,
         "samples": samples,
@@ -136,7 +163,7 @@ def _form(source: Path | None, *, list_targets: bool, reproduce: Path | None) ->
 def _check_options(form: Form, given: dict[str, Any]) -> None:
     """Refuse options that are of another form."""
     if form != "direct" and given:
-        names = ", ".join("--target" if key == "targets" else f"--{key}" for key in given)
+        names = ", ".join("--target" if key == "targets" else f"--{key.replace('_', '-')}" for key in given)
         cure = "Write it into the recipe" if form == "recipe" else "Leave it out"
         raise UsageError(f"Options for a model file only: {names}", cure)
 
@@ -154,9 +181,11 @@ def _recipe(path: Path, shown: Shown) -> int:
 
 
 def _direct(path: Path, given: dict[str, Any], shown: Shown) -> int:
-    from outrider_converter.direct import Request, direct  # noqa: PLC0415 - see _recipe
+    from outrider_converter.direct import direct  # noqa: PLC0415 - see _recipe
 
-    made = direct(msgspec.convert({"model": path, **given}, Request))
+    made = direct(_request(path, given))
+    for one in made.inferred:
+        sys.stderr.write(f"inferred: {one}\n")
     out = shown.out or Path("build") / made.recipe.name
     from outrider_converter import pipeline  # noqa: PLC0415
 
@@ -164,6 +193,15 @@ def _direct(path: Path, given: dict[str, Any], shown: Shown) -> int:
         report = pipeline.convert_recipe(made.recipe, made.text, made.folder, out, reporter)
     _print(report, out, as_json=shown.as_json)
     return 0
+
+
+def _request(path: Path, given: dict[str, Any]) -> "Request":
+    from outrider_converter.direct import Request  # noqa: PLC0415 - see _recipe
+
+    try:
+        return msgspec.convert({"model": path, **given}, Request)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"An option is wrong: {error}", "See outrider convert --help") from error
 
 
 def _reproduce(bundle: Path, folder: Path, shown: Shown) -> int:

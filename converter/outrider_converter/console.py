@@ -12,6 +12,8 @@ from outrider_converter.targets import Target
 NOTES = {
     "accuracy": "accuracy: on the test split",
     "agreement": "agreement: share of the test split answered like the teacher, for there are no labels",
+    "r2": "r2: coefficient of determination to the teacher's numbers, on the test split",
+    "dice": "dice: share of the objects that both the variant and the teacher find, on the test split",
     "cosine": "cosine: median between the outputs and the float model's, on the test split",
 }
 

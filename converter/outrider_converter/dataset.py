@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from msgspec import Struct
@@ -12,11 +12,12 @@ from torch import Tensor
 
 from outrider_bundle.errors import DataError, UsageError
 from outrider_bundle.manifest import ImagePreprocess
-from outrider_converter import loading
+from outrider_converter import loading, tasks
 from outrider_converter.datasets import classes, csv, npz
 from outrider_converter.datasets import folder as folders
 from outrider_converter.datasets.loaded import UNLABELLED, Loaded
 from outrider_converter.recipe import DataOptions, Recipe
+from outrider_converter.tasks import Metric
 from outrider_converter.tensors import logical_input, prepare
 
 PARTS = ("train", "validation", "test")
@@ -50,7 +51,8 @@ class Dataset(Struct, frozen=True, kw_only=True):
 
     `metric` is what variants are judged by: the share of right answers (accuracy), of answers equal to the
     teacher's (agreement) where validation and test have no labels, or, where there are not even class
-    names, the cosine to the teacher's outputs; all classes are 0 then.
+    names, the cosine to the teacher's outputs; all classes are 0 then. Numbers and objects are compared with
+    the teacher's (r2, dice), and have no classes either.
     """
 
     name: str
@@ -58,7 +60,7 @@ class Dataset(Struct, frozen=True, kw_only=True):
     train: Split
     validation: Split
     test: Split
-    metric: Literal["accuracy", "agreement", "cosine"] = "accuracy"
+    metric: Metric = "accuracy"
 
 
 def load_dataset(recipe: Recipe, folder: Path) -> Dataset:
@@ -73,13 +75,16 @@ def load_dataset(recipe: Recipe, folder: Path) -> Dataset:
     """
     options = recipe.data
     kind, loader = _source(options)
-    found = loader(recipe, folder, classes.told(options, folder))
-    names = found.classes
+    found = loader(recipe, folder, tasks.action_names(recipe.output) or classes.told(options, folder))
+    told = tasks.metric_of(recipe.output)
+    names = () if told else found.classes
+    if told:
+        _check_unlabelled(recipe, found)
     splits = {part: _split(part, found.parts[part], recipe, len(names)) for part in PARTS}
     return Dataset(
         name=options.name or str(getattr(options, kind)),
         labels=names,
-        metric=_metric(splits, names),
+        metric=told or _metric(splits, names),
         **splits,
     )
 
@@ -109,9 +114,17 @@ def _called(recipe: Recipe, folder: Path, names: tuple[str, ...]) -> Loaded:
     return Loaded(classes=names, parts={part: parts[part] for part in PARTS})
 
 
-def _metric(
-    splits: Mapping[str, Split], names: tuple[str, ...]
-) -> Literal["accuracy", "agreement", "cosine"]:
+def _check_unlabelled(recipe: Recipe, found: Loaded) -> None:
+    """Refuse labels that nothing would be done with."""
+    for part, pair in found.parts.items():
+        if isinstance(pair, tuple | list) and len(pair) == 2 and pair[1] is not None:  # noqa: PLR2004 - a pair
+            raise DataError(
+                f"The {part} data has labels, and the task {recipe.task} is learned from its teacher alone",
+                "Give None for labels, or samples without classes",
+            )
+
+
+def _metric(splits: Mapping[str, Split], names: tuple[str, ...]) -> Metric:
     """Return what the data allows to judge by."""
     if not names:
         return "cosine"

@@ -8,13 +8,14 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct, to_builtins
 
 from outrider_bundle import settings
 from outrider_bundle.errors import DataError, UsageError
-from outrider_converter import modelfile, preprocessing, tomltext
+from outrider_converter import heads, modelfile, preprocessing, tomltext
+from outrider_converter.heads import Head, Said
 from outrider_converter.modelfile import ModelFile
 from outrider_converter.naming import SCORES, class_names, labelled
 from outrider_converter.preprocessing import Told
@@ -23,6 +24,10 @@ from outrider_converter.targets import Target, built_in, load_targets
 
 DROP, UNLABELLED_DROP, COSINE = 2.0, 100.0, 0.99
 """Defaults of the budget; without labels the cosine alone decides."""
+
+TASKS = {"regression": DROP, "control": DROP, "anomaly": DROP, "detection": 5.0}
+"""Tasks that are judged by the float model itself, and points that may be lost: of R2, of agreement on the
+action, of R2 of the score, of Dice's share of objects."""
 
 HELD_OUT = 0.25
 """Share of the samples to decide with, and the same again to report on; the rest calibrates."""
@@ -39,6 +44,16 @@ class Request(Struct, frozen=True, kw_only=True):
         calibration: a folder of images, or an `.npz` file.
         targets: names of targets.
         labels: a file with one name a line, or `none` for raw outputs.
+        task: what the outputs are for; classification, or raw outputs, if left out.
+        names: of numbers or actions, divided by commas, or a file with one a line.
+        layout: of a detector's outputs; see `detectors.LAYOUTS`.
+        box: order of a box's edges in SSD detectors.
+        background: whether label 0 of an SSD detector is the background.
+        min_score: what is below is no object.
+        iou: of two boxes that overlap more the better one is kept.
+        space: of actions.
+        threshold: from which score on an input is an anomaly.
+        method: how an anomaly is seen.
         preprocess: a file that `preprocessing` reads.
         drop: points that may be lost.
         cosine: smallest median cosine to the float model.
@@ -53,6 +68,16 @@ class Request(Struct, frozen=True, kw_only=True):
     calibration: Path | None = None
     targets: tuple[str, ...] = ()
     labels: str | None = None
+    task: str | None = None
+    names: str | None = None
+    layout: str | None = None
+    box: Literal["yxyx", "xyxy"] | None = None
+    background: bool | None = None
+    min_score: float | None = None
+    iou: float | None = None
+    space: Literal["discrete", "continuous"] | None = None
+    threshold: float | None = None
+    method: Literal["score", "reconstruction"] | None = None
     preprocess: Path | None = None
     drop: float | None = None
     cosine: float | None = None
@@ -64,11 +89,12 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class Direct(Struct, frozen=True, kw_only=True):
-    """A recipe, the same as text, and the folder that its paths count from."""
+    """A recipe, the same as text, the folder that its paths count from, and what was inferred of the file."""
 
     recipe: Recipe
     text: str
     folder: Path
+    inferred: tuple[str, ...] = ()
 
 
 def direct(request: Request) -> Direct:
@@ -78,6 +104,8 @@ def direct(request: Request) -> Direct:
         UsageError: something is left out that nobody can know, or options contradict one another.
         DataError: model, labels and calibration data do not fit one another.
     """
+    said = _said(request)
+    heads.check(said)
     model = modelfile.read(request.model)
     missing = _missing(request, model)
     if missing:
@@ -87,27 +115,54 @@ def direct(request: Request) -> Direct:
     calibration = _calibration(request.calibration or Path())
     told = preprocessing.read(request.preprocess or Path(), model)
     outputs = modelfile.answers(model, told.file_shape)
-    names = class_names(request.labels, model, tuple(tuple(array.shape) for array in outputs))
-    known = labelled(calibration, names)
+    head = heads.head(said, model, outputs, told.file_shape) if request.task in TASKS else None
+    classes = class_names(request.labels, model, tuple(tuple(a.shape) for a in outputs)) if not head else ()
+    actions = head is not None and _discrete(head)
+    known = labelled(calibration, ("any",) if head else classes)
+    if known and head:
+        raise DataError(
+            f"{calibration} holds classes, and the task {request.task} is judged by the float model",
+            "Give the samples without classes: all in one folder, or no array y",
+        )
     folder = request.model.resolve().parent
     table = {
         **_head(request, model, targets, folder),
         "steps": [*(f"export_{name}" for name in formats), "quantize"],
         "teacher": _teacher(
-            model, told, probabilities=bool(names) and modelfile.are_probabilities(outputs[0])
+            model, told, probabilities=bool(classes or actions) and modelfile.are_probabilities(outputs[0])
         ),
-        "data": _data(calibration, folder, names),
+        "data": _data(calibration, folder, classes),
         "input": _input(model, told),
         "student": {"family": "as-is"},
-        "budget": {
-            "drop": float(_given(request.drop, DROP if known else UNLABELLED_DROP)),
-            "cosine": float(_given(request.cosine, COSINE)),
-        },
+        "budget": _budget(request, known=known),
         "quantize": {"method": "auto", **({} if request.samples is None else {"samples": request.samples})},
         "export": {"formats": formats},
     }
-    text = "# Made by: outrider convert MODEL --calibration DIR\n" + tomltext.dumps(table)
-    return Direct(recipe=_parse(text), text=text, folder=folder)
+    if head:
+        table = {**table, "task": request.task, "output": head.table}
+    inferred = head.inferred if head else ()
+    notes = "".join(f"# Inferred: {one}\n" for one in inferred)
+    text = "# Made by: outrider convert MODEL --calibration DIR\n" + notes + tomltext.dumps(table)
+    return Direct(recipe=_parse(text), text=text, folder=folder, inferred=inferred)
+
+
+def _said(request: Request) -> Said:
+    return Said(**{name: getattr(request, name) for name in Said.__struct_fields__})
+
+
+def _discrete(head: Head) -> bool:
+    return bool(head.table["kind"] == "control" and head.table["space"] == "discrete")
+
+
+def _budget(request: Request, *, known: bool) -> dict[str, float]:
+    """Return the table of the budget: of tasks without labels the drop alone decides."""
+    if request.task in TASKS:
+        table = {"drop": float(_given(request.drop, TASKS[request.task]))}
+        return table if request.cosine is None else {**table, "cosine": request.cosine}
+    return {
+        "drop": float(_given(request.drop, DROP if known else UNLABELLED_DROP)),
+        "cosine": float(_given(request.cosine, COSINE)),
+    }
 
 
 def _parse(text: str) -> Recipe:
@@ -131,7 +186,12 @@ def _missing(request: Request, model: ModelFile) -> list[str]:
             "what the model will see. Add --calibration DIR, a folder of images, best some hundreds from the "
             "real camera, or --calibration FILE.npz with an array x"
         )
-    if request.labels is None and len(model.outputs) == 1 and len(output.shape) == SCORES:
+    unsaid = heads.missing(_said(request))
+    if unsaid:
+        missing.append(unsaid)
+    if request.task in TASKS:
+        pass
+    elif request.labels is None and len(model.outputs) == 1 and len(output.shape) == SCORES:
         many = "the" if output.shape[1] is None else f"{output.shape[1]}"
         missing.append(
             f"what the numbers of the output {output} are. Add --labels FILE with {many} class names, one a "

@@ -7,6 +7,7 @@ first answer turns.
 from typing import Literal
 
 import numpy as np
+import torch
 from msgspec import Struct
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from outrider_bundle.manifest import ClassificationDecoder, Manifest
 from outrider_converter import measure
 from outrider_converter.artifact import Context
+from outrider_converter.teachers.files import gives_probabilities
 from outrider_converter.tensors import Normalizer
 from outrider_runtime.decoders import softmax
 
@@ -37,13 +39,16 @@ def teacher_outputs(manifest: Manifest, context: Context, part: Part) -> Outputs
     if known is None:
         split = context.data.validation if part == "validation" else context.data.test
         known = outputs(context.teacher, split.prepared, context.views.normalize)
-    return as_stated(manifest, known)
+    scale = context.reference.scale
+    if scale is not None:
+        known = tuple(scale.standard(torch.from_numpy(part)).numpy() for part in known)
+    return as_stated(manifest, known, probabilities=gives_probabilities(context.recipe))
 
 
-def as_stated(manifest: Manifest, answers: Outputs) -> Outputs:
+def as_stated(manifest: Manifest, answers: Outputs, *, probabilities: bool = False) -> Outputs:
     """Return answers of a torch network as the files have them: probabilities if nothing is left to apply."""
     decoder = manifest.outputs[0].decoder
-    if isinstance(decoder, ClassificationDecoder) and decoder.activation == "none":
+    if probabilities or (isinstance(decoder, ClassificationDecoder) and decoder.activation == "none"):
         return (softmax(answers[0].astype(np.float64)).astype(np.float32),)
     return answers
 

@@ -21,7 +21,8 @@ from outrider_converter.records import LeftOut, Stage
 from outrider_converter.report import BundleReport, Report
 from outrider_converter.steps.quantize import calibration_indices
 from outrider_converter.strip.candidate import strip
-from outrider_converter.verify import FAITHFUL, export_error, verify
+from outrider_converter.tasks import Metric
+from outrider_converter.verify import FAITHFUL, Answers, export_error, verify
 
 
 class Work(Struct, frozen=True, kw_only=True):
@@ -93,6 +94,13 @@ def _strip(
     return candidates, tuple(broken)
 
 
+def _predicted(answers: Answers, metric: Metric) -> object:
+    """Return what a variant answered to each frame: classes, numbers, or the share of objects."""
+    rows = {"r2": answers.values, "dice": answers.shares}.get(metric, answers.indices)
+    listed: object = rows.tolist()
+    return listed
+
+
 def _check_export(error: float) -> None:
     if not error <= FAITHFUL:
         raise OutriderError(
@@ -134,7 +142,7 @@ def _bundle(
             teacher_digest=context.reference.digest,
         ),
     )
-    predictions = {name: answers.tolist() for name, answers in findings.test.items()}
+    predictions = {name: _predicted(answers, context.data.metric) for name, answers in findings.test.items()}
     (results / "predictions.json").write_bytes(msgspec.json.encode(predictions))
     calibration = context.folder / ranges.FILE
     if calibration.exists():

@@ -17,6 +17,7 @@ from outrider_bundle.manifest import Expected, Golden, Manifest, Shape, StepTole
 from outrider_converter import kernels
 from outrider_converter.dataset import Dataset
 from outrider_converter.exports import Candidate
+from outrider_converter.tasks import action_names
 from outrider_converter.verify import Verified, open_model
 from outrider_runtime.pipeline import Model
 from outrider_runtime.proof import expected_outputs, prove, tolerances
@@ -52,7 +53,7 @@ def golden(
 def choose(data: Dataset, ranked: Sequence[Verified]) -> list[int]:
     """Return validation frames on which all variants agree clearly, the first few of each class.
 
-    If none is clear, the clearest. Of raw outputs nobody knows what is clear: the first few frames.
+    If none is clear, the clearest. Without classes nobody knows what is clear: the first few frames.
     """
     if not data.labels:
         return list(range(min(RAW_SAMPLES, len(data.validation))))
@@ -68,6 +69,8 @@ def choose(data: Dataset, ranked: Sequence[Verified]) -> list[int]:
 
 def _expected(manifest: Manifest, candidate: Candidate, samples: Array) -> tuple[Expected, bytes]:
     """Return what a variant must answer, and its answers."""
+    actions = action_names(manifest.outputs[0].decoder)
+    classes = manifest.task == "classification" or bool(actions)
     model = open_model(manifest, candidate)
     try:
         answers = expected_outputs(model, samples)
@@ -79,7 +82,7 @@ def _expected(manifest: Manifest, candidate: Candidate, samples: Array) -> tuple
         blob=f"{GOLDEN}-{candidate.id}",
         tolerance=first,
         more=tuple(more) or UNSET,
-        agreement=1.0 if manifest.task == "classification" else 0.0,
+        agreement=1.0 if classes else 0.0,
     )
     factor = _factor(manifest, candidate, expected, samples, answers)
     wider = [_wider(one, factor) for one in (first, *more)]

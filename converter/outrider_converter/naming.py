@@ -36,7 +36,10 @@ def class_names(given: str | None, model: ModelFile, shapes: tuple[tuple[int, ..
     if given is None:
         return ()  # there is no other choice
     if not scores:
-        raise DataError(f"The outputs {shown} are not one score a class", "Add --labels none for raw outputs")
+        raise DataError(
+            f"The outputs {shown} are not one score a class",
+            "Add --labels none for raw outputs, or say what they are with --task",
+        )
     if model.sigmoid:
         raise DataError(
             f"The output {shown} is made by a sigmoid, so several classes may be true at once",
@@ -46,7 +49,27 @@ def class_names(given: str | None, model: ModelFile, shapes: tuple[tuple[int, ..
 
 
 def _names(path: Path, count: int, shown: str) -> tuple[str, ...]:
-    """Read class names, one a line; lines without a name are allowed at the end."""
+    """Read as many class names as there are scores."""
+    lines = _lines(path)
+    if len(lines) != count:
+        raise DataError(
+            f"{path} has {len(lines)} class names, the output {shown} has {count} numbers",
+            "Give one name a line, in the order of the output",
+        )
+    return check_names(lines, str(path))
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """Read names, one a line; lines without a name are allowed at the end.
+
+    Raises:
+        UsageError: the file cannot be read.
+        DataError: it is empty, or a name is missing or there twice.
+    """
+    return check_names(_lines(path), str(path))
+
+
+def _lines(path: Path) -> list[str]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
@@ -55,11 +78,17 @@ def _names(path: Path, count: int, shown: str) -> tuple[str, ...]:
         ) from error
     while lines and not lines[-1]:
         lines.pop()
-    if len(lines) != count:
-        raise DataError(
-            f"{path} has {len(lines)} class names, the output {shown} has {count} numbers",
-            "Give one name a line, in the order of the output",
-        )
+    return lines
+
+
+def check_names(lines: list[str], where: str) -> tuple[str, ...]:
+    """Return names if each is there once.
+
+    Raises:
+        DataError: they are not.
+    """
+    if not lines:
+        raise DataError(f"{where} has no names", "Give one name a line")
     seen: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         if not line or line in seen:
@@ -68,7 +97,7 @@ def _names(path: Path, count: int, shown: str) -> tuple[str, ...]:
                 if line
                 else f"line {number} is empty"
             )
-            raise DataError(f"{path}: {what}", "Give every class a name of its own")
+            raise DataError(f"{where}: {what}", "Give every class a name of its own")
         seen[line] = number
     return tuple(lines)
 

@@ -8,20 +8,25 @@ from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from outrider_bundle.bars import machine
+from outrider_bundle.decoders import faults
+from outrider_bundle.errors import DataError
 from outrider_bundle.manifest import (
     Baseline,
     ClassificationDecoder,
+    Decoder,
     Evidence,
     Golden,
     Lineage,
     Manifest,
     Output,
     RawDecoder,
+    RegressionDecoder,
     Tensor,
     Variant,
     VariantEvidence,
 )
 from outrider_bundle.writer import write_bundle
+from outrider_converter import tasks
 from outrider_converter.artifact import Context
 from outrider_converter.baseline import baseline, probabilities
 from outrider_converter.dataset import PARTS, Dataset, Frames
@@ -29,7 +34,8 @@ from outrider_converter.exports import OUTPUT
 from outrider_converter.golden import GOLDEN, golden
 from outrider_converter.recipe import Recipe
 from outrider_converter.report import Report
-from outrider_converter.teachers.files import keeps_softmax
+from outrider_converter.scale import Scale
+from outrider_converter.teachers.files import gives_probabilities
 from outrider_converter.tensors import logical_input
 from outrider_converter.verify import Verified, open_model
 
@@ -70,29 +76,31 @@ def versions() -> dict[str, str]:
     return found
 
 
-def draft(recipe: Recipe, labels: tuple[str, ...], raw: tuple[Tensor, ...] = ()) -> Manifest:
+def draft(
+    recipe: Recipe, labels: tuple[str, ...], raw: tuple[Tensor, ...] = (), scale: Scale | None = None
+) -> Manifest:
     """Return a manifest that tells inputs and outputs and has no variant yet.
 
     Args:
         recipe: what is converted.
-        labels: the class names; without any the outputs are raw.
+        labels: the class names; without any, and without a table `output`, the outputs are raw.
         raw: the outputs of the teacher's own file, then needed.
+        scale: of a teacher's numbers, if the student answers in another.
+
+    Raises:
+        DataError: the outputs are not what the recipe says.
     """
-    outputs: tuple[Output, ...]
-    if labels:
-        # A student has logits; a teacher that is its own student has what it has.
-        done = recipe.student.family == "as-is" and keeps_softmax(recipe)
-        decoder = ClassificationDecoder(labels=labels, activation="none" if done else "softmax")
-        outputs = (Output(name=OUTPUT, shape=(1, len(labels)), decoder=decoder),)
-    else:
-        outputs = tuple(Output(name=t.name, shape=t.shape, dtype=t.dtype, decoder=RawDecoder()) for t in raw)
+    given, outputs = logical_input(recipe), _outputs(recipe, labels, raw, scale)
+    if outputs:
+        for what, cure in faults(outputs[0].decoder, [one.shape for one in outputs], given):
+            raise DataError(f"The output '{outputs[0].name}' {what}", cure)
     return Manifest(
         name=recipe.name,
         version=recipe.version,
         app=recipe.app,
         hardware=recipe.hardware,
-        task=recipe.task if labels else "raw",
-        inputs=(logical_input(recipe),),
+        task=recipe.task if labels or recipe.output else "raw",
+        inputs=(given,),
         outputs=outputs,
         variants=(),
         golden=Golden(blob=GOLDEN, shape=(1,), dtype="uint8", expected=()),
@@ -100,10 +108,32 @@ def draft(recipe: Recipe, labels: tuple[str, ...], raw: tuple[Tensor, ...] = ())
     )
 
 
+def _outputs(
+    recipe: Recipe, labels: tuple[str, ...], raw: tuple[Tensor, ...], scale: Scale | None
+) -> tuple[Output, ...]:
+    """Return the outputs: the network's one, or those of a teacher's own file, read by the first."""
+    reading = recipe.output
+    count = tasks.width(reading, labels)
+    if count is None:
+        first: Decoder = reading or RawDecoder()
+        readers = (first, *(RawDecoder() for _ in raw[1:]))
+        pairs = zip(raw, readers, strict=True)
+        return tuple(Output(name=t.name, shape=t.shape, dtype=t.dtype, decoder=how) for t, how in pairs)
+    decoder: Decoder
+    if reading is None:
+        # A student has logits; a teacher that is its own student has what it has.
+        done = gives_probabilities(recipe)
+        decoder = ClassificationDecoder(labels=labels, activation="none" if done else "softmax")
+    else:
+        decoder = scale.undone(reading) if scale and isinstance(reading, RegressionDecoder) else reading
+    return (Output(name=OUTPUT, shape=(1, count), decoder=decoder),)
+
+
 def draft_of(context: Context) -> Manifest:
     """Return the draft for the conversion that `context` belongs to."""
-    own = next(iter(context.reference.files.values()), None)
-    return draft(context.recipe, context.data.labels, own.outputs if own else ())
+    reference = context.reference
+    own = next(iter(reference.files.values()), None)
+    return draft(context.recipe, context.data.labels, own.outputs if own else (), reference.scale)
 
 
 def package(

@@ -11,7 +11,7 @@ from torch import nn
 
 from outrider_bundle import plugins
 from outrider_bundle.errors import DataError, UsageError
-from outrider_converter import measure, seeding
+from outrider_converter import measure, seeding, tasks
 from outrider_converter.accuracy import Accuracy, accuracy_of
 from outrider_converter.artifact import Artifact, Context
 from outrider_converter.checkpoint import open_checkpoints
@@ -67,7 +67,7 @@ def convert_recipe(recipe: Recipe, text: str, folder: Path, out: Path, reporter:
     targets = load_targets(recipe.targets, folder)
     formats(recipe, targets)  # targets without any exporter are a fault now, not after hours
     data = load_dataset(recipe, folder)
-    classes = len(data.labels) or None
+    classes = tasks.width(recipe.output, data.labels)
     teacher = load_teacher(recipe, classes, folder)
     with seeding.seeded(recipe.seed, "student"):
         student = build_student(recipe, classes, folder, teacher)
@@ -83,7 +83,7 @@ def convert_recipe(recipe: Recipe, text: str, folder: Path, out: Path, reporter:
             teacher=teacher,
             reference=reference,
             targets=targets,
-            views=Views(recipe, data, teacher, reporter, checkpoints),
+            views=Views(recipe, data, teacher, reporter, checkpoints, reference.scale),
             checkpoints=checkpoints,
             folder=work_folder,
             reporter=reporter,
@@ -186,8 +186,7 @@ def _accuracy(artifact: Artifact, context: Context) -> Accuracy:
     """Return the network's accuracy on the validation split; 1 for a teacher that is the yardstick itself."""
     data = context.data
     if artifact.model is not context.teacher:
-        answers = measure.logits(artifact.model, data.validation.prepared, context.views.normalize)
-        return accuracy_of(answers.argmax(1).numpy(), data.validation.labels)
-    if data.metric == "cosine":
+        return context.views.rate(artifact.model)
+    if data.metric not in ("accuracy", "agreement"):
         return Accuracy(value=1.0, low=1.0, high=1.0)
     return accuracy_of(context.reference.validation, data.validation.labels)

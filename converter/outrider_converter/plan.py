@@ -15,6 +15,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     """How to train; the meaning of each number is that of `DistillOptions`.
 
     `purpose` names the training's own random numbers. Its state is kept under `kept_as`, or the same name.
+    With `numbers` the teacher's answers are no logits: their squared error is the loss.
     """
 
     purpose: str
@@ -32,6 +33,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     hints: tuple[HintOptions, ...] = ()
     compile: bool = False
     kept_as: str = ""
+    numbers: bool = False
 
 
 def batches(count: int, epoch: int, plan: Plan) -> Iterator[Tensor]:

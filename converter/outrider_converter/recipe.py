@@ -18,6 +18,8 @@ from outrider_bundle.manifest import (
     Semver,
     Text,
 )
+from outrider_converter import tasks
+from outrider_converter.tasks import Reading
 
 Reference = Annotated[str, Meta(pattern=r"\A[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z", description="module:callable")]
 Count = Annotated[int, Meta(ge=1)]
@@ -133,7 +135,8 @@ class BudgetOptions(Options, frozen=True, kw_only=True):
     """What may be given up, judged on the validation split.
 
     Args:
-        drop: points of accuracy under the teacher; without labels, points of disagreement with it.
+        drop: points of accuracy under the teacher; without labels, points of disagreement with it; of
+            numbers points of R2, of detections points of Dice's share of objects.
         cosine: smallest median cosine between a variant's outputs and the teacher's; None asks for none.
     """
 
@@ -277,7 +280,8 @@ class Recipe(Options, frozen=True, kw_only=True):
 
     `steps` are entry points of `outrider.steps`, run in order; `options` holds the tables of those
     that are not built in. `targets` are names of built-in targets or files beside the recipe; without
-    any, ONNX and TFLite files are made that run everywhere.
+    any, ONNX and TFLite files are made that run everywhere. `output` is how the teacher's outputs are read,
+    as a manifest has it: for every task but classification, whose classes stand in `data`.
     """
 
     name: Identifier
@@ -288,7 +292,8 @@ class Recipe(Options, frozen=True, kw_only=True):
     data: DataOptions
     input: InputOptions
     budget: BudgetOptions
-    task: Literal["classification"] = "classification"
+    task: Literal["classification", "regression", "detection", "control", "anomaly"] = "classification"
+    output: Reading | None = None
     seed: Whole = 0
     student: StudentOptions = StudentOptions()
     targets: tuple[Text, ...] = ()
@@ -330,7 +335,7 @@ def contradictions(recipe: Recipe) -> list[str]:
         faults.append(f"input.shape: {entry.shape[1]} channels do not fit input.preprocess.color")
     if not image and (recipe.distill.flip or recipe.distill.shift):
         faults.append("distill.flip and distill.shift are for images")
-    faults += _student_faults(recipe)
+    faults += [*_student_faults(recipe), *_task_faults(recipe)]
     unknown = set(recipe.options) - set(recipe.steps)
     faults += [f"options.{name}: no such step in steps" for name in sorted(unknown)]
     return faults
@@ -356,6 +361,17 @@ def _student_faults(recipe: Recipe) -> list[str]:
     if recipe.distill.hints and recipe.teacher.file is not None:
         faults.append("distill.hints: a teacher in a file has no layers to learn from, name a callable")
     return faults
+
+
+def _task_faults(recipe: Recipe) -> list[str]:
+    data, student = recipe.data, recipe.student
+    return tasks.faults(
+        recipe.task,
+        recipe.output,
+        student=student.family if student.callable is None else None,
+        image=isinstance(recipe.input.preprocess, ImagePreprocess),
+        named=bool(data.classes or data.labels),
+    )
 
 
 def _channels(preprocess: ImagePreprocess | ArrayPreprocess) -> int:

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from outrider_bundle.errors import DataError, OutriderError
-from outrider_converter import loading, measure
+from outrider_converter import loading, measure, tasks
 from outrider_converter.accuracy import Indices
 from outrider_converter.dataset import Dataset
 from outrider_converter.exports import Candidate, Export
 from outrider_converter.progress import Reporter
 from outrider_converter.recipe import Recipe, Runtime
+from outrider_converter.scale import Scale, scale_of
 from outrider_converter.strip.candidate import strip
 from outrider_converter.students import check_model
 from outrider_converter.targets import Target, formats
@@ -37,6 +38,7 @@ class Reference(Struct, frozen=True, kw_only=True):
         test: the same of each test frame.
         outputs: all it answered, `(n, ...)` float32 each, by `validation` and `test`.
         files: float32, stripped, by runtime; a runtime is missing if the teacher has no export for it.
+        scale: of its numbers, if students answer in another.
     """
 
     cost: measure.Cost
@@ -45,6 +47,7 @@ class Reference(Struct, frozen=True, kw_only=True):
     test: Indices
     outputs: dict[str, tuple[NDArray[np.float32], ...]] = {}
     files: dict[str, Candidate]
+    scale: Scale | None = None
 
 
 def load_teacher(recipe: Recipe, classes: int | None, folder: Path) -> nn.Module:
@@ -52,7 +55,7 @@ def load_teacher(recipe: Recipe, classes: int | None, folder: Path) -> nn.Module
 
     Args:
         recipe: names a callable or a file.
-        classes: how many; None for raw outputs.
+        classes: how many, or how many numbers; None for outputs of any shape.
         folder: the recipe's.
 
     Returns:
@@ -71,7 +74,7 @@ def load_teacher(recipe: Recipe, classes: int | None, folder: Path) -> nn.Module
         name = f"The teacher {options.file}"
         made = load_file(recipe, folder)
     model = check_model(made, name, recipe.input.shape, classes)
-    if classes is not None:
+    if classes is not None and not tasks.metric_of(recipe.output):
         model = as_logits(model, options.output, name, recipe.input.shape)
     return model.eval().requires_grad_(requires_grad=False)
 
@@ -115,6 +118,7 @@ def measure_teacher(
         validation=answers[0],
         test=answers[1],
         outputs=outputs,
+        scale=scale_of(teacher, recipe, data.train.prepared, normalize),
         files=_export(teacher, recipe, folder, reporter, formats(recipe, targets)),
     )
 

@@ -12,10 +12,7 @@ from outrider_bundle.bars import Machine
 from outrider_converter.accuracy import Accuracy
 from outrider_converter.latency import Latency
 from outrider_converter.records import Decision, LeftOut, PruneProof, Saturated, Stage
-
-Metric = Literal["accuracy", "agreement", "cosine"]
-"""What an accuracy in a report is: against labels; without them, the share of answers like the teacher's;
-of raw outputs their median cosine to the teacher's."""
+from outrider_converter.tasks import Metric
 
 
 class DataReport(Struct, frozen=True, kw_only=True):

@@ -135,7 +135,7 @@ def _scores(answer: object, name: str, classes: int) -> Tensor:
         got = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
         raise DataError(
             f"{name} gives {got} where (2, {classes}) is needed: one score for each of the {classes} labels",
-            "Correct data.labels or the network's last layer",
+            "Correct the names or the network's last layer",
         )
     return answer
 

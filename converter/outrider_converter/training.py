@@ -64,6 +64,13 @@ def distillation_loss(
     return (1 - alpha) * hard + alpha * temperature**2 * soft
 
 
+def loss_of(student: Tensor, teacher: Tensor | None, labels: Tensor, plan: Plan) -> Tensor:
+    """Return the loss that `plan` asks for: of classes `distillation_loss`, of numbers the squared error."""
+    if plan.numbers and teacher is not None:
+        return functional.mse_loss(student, teacher)
+    return distillation_loss(student, teacher, labels, plan.temperature, plan.alpha)
+
+
 def start(model: nn.Module, plan: Plan) -> State:
     """Return the state before the first step; `model` is copied, not changed."""
     model = copy.deepcopy(model)
@@ -91,7 +98,7 @@ def advance(
     inputs, answers, labels = batch
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(progress, plan.learning_rate, plan.schedule)
-    loss = distillation_loss(forward(inputs), answers, labels, plan.temperature, plan.alpha)
+    loss = loss_of(forward(inputs), answers, labels, plan)
     if state.hints:
         loss = loss + state.hints.loss()
     state.optimizer.zero_grad(set_to_none=True)
@@ -132,6 +139,8 @@ def learn(
         DataError: the loss is no longer a number, or a hint cannot be taken.
     """
     notes: tuple[str, ...] = ()
+    if views.numbers:
+        plan = replace(plan, alpha=1.0, numbers=True)
     if bool((views.labels == UNLABELLED).all()):
         plan, notes = replace(plan, alpha=1.0), ("no labels, so the teacher has all the weight",)
     kept = _Kept(checkpoints or NullCheckpoints(), plan.kept_as or plan.purpose, fingerprint(model, plan))

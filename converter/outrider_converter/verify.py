@@ -13,17 +13,30 @@ from torch import nn
 from outrider_bundle.errors import EngineError, OutriderError
 from outrider_bundle.manifest import Manifest
 from outrider_converter import fidelity, kernels
-from outrider_converter.accuracy import Indices
+from outrider_converter.accuracy import Accuracy, Indices, accuracy_of
 from outrider_converter.artifact import Context
 from outrider_converter.dataset import Frames
 from outrider_converter.exports import Candidate
 from outrider_converter.fidelity import Outputs
 from outrider_converter.progress import Task
+from outrider_converter.rating import mean_of, r2
+from outrider_converter.reading import Reader
 from outrider_converter.recipe import BudgetOptions
 from outrider_converter.records import LeftOut
+from outrider_converter.tasks import Metric
+from outrider_converter.teachers.files import gives_probabilities
 from outrider_runtime.decoders import dequantize
-from outrider_runtime.perception import Classification, Perception
 from outrider_runtime.pipeline import Model
+
+OTHER = "of disagreement with the teacher"
+POINTS = {
+    "accuracy": "under the teacher",
+    "r2": "of R2 to the teacher lost",
+    "dice": "of Dice to the teacher lost",
+}
+"""What a drop is of, by metric."""
+
+EMPTY: NDArray[np.float64] = np.empty(0)
 
 STRIDE = 100
 """Frames between two moves of the bar."""
@@ -39,19 +52,35 @@ class Answers(Struct, frozen=True, kw_only=True):
     """What a variant has answered to n frames.
 
     Args:
-        indices: most likely class of each frame, int64 `(n,)`; zeros for raw outputs.
-        margins: its lead over the second, float64 `(n,)`; zeros for raw outputs.
+        indices: most likely class of each frame, int64 `(n,)`; zeros where there are no classes.
+        margins: its lead over the second, float64 `(n,)`; zeros where there are no classes.
         cosines: of each output and frame to the teacher's, float64 `(outputs, n)`.
+        values: numbers, float64 `(n, k)`, and the teacher's; empty where there are none.
+        wanted: see `values`.
+        shares: of objects, how much those of a frame agree with the teacher's, float64 `(n,)`; the same.
     """
 
     indices: Indices
     margins: NDArray[np.float64]
     cosines: NDArray[np.float64]
+    values: NDArray[np.float64] = EMPTY
+    wanted: NDArray[np.float64] = EMPTY
+    shares: NDArray[np.float64] = EMPTY
 
     @property
     def cosine(self) -> float:
         """The median over the frames; of several outputs, that of the worst."""
         return fidelity.worst(self.cosines).value
+
+    def rate(self, metric: Metric, labels: Indices) -> Accuracy:
+        """Return how well that is by `metric`; `labels` are the right classes, where there are some."""
+        if metric == "cosine":
+            middle = fidelity.worst(self.cosines)
+            value, low, high = (max(0.0, one) for one in (middle.value, middle.low, middle.high))
+            return Accuracy(value=value, low=low, high=high)
+        if metric == "r2":
+            return r2(self.values, self.wanted)
+        return mean_of(self.shares) if metric == "dice" else accuracy_of(self.indices, labels)
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -59,7 +88,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
     Args:
         answers: all of them.
-        drop: points under the teacher; without labels points of disagreement, 0 for raw outputs.
+        drop: points under the teacher; without labels points of disagreement, 0 for raw outputs; of numbers
+            and objects points that R2 and Dice's share are under 1.
         cosine: median cosine to the teacher.
         reason: why it does not keep the budget; empty if it does.
     """
@@ -98,16 +128,14 @@ def answer(manifest: Manifest, candidate: Candidate, frames: Frames, wanted: Out
         EngineError: the runtime does not load or run it, or it answers NaN.
     """
     model = open_model(manifest, candidate)
-    raw = manifest.task == "raw"
-    indices, margins = np.zeros(len(frames), np.int64), np.zeros(len(frames))
+    raw, reader = manifest.task == "raw", Reader(manifest, wanted)
     cosines = np.empty((len(wanted), len(frames)))
     try:
         for row, frame in enumerate(frames):
             given = model.outputs(frame)
             cosines[:, row] = _cosines(candidate, given, [one[row] for one in wanted])
             if not raw:
-                seen = _classified(model.ports.decode(given))
-                indices[row], margins[row] = seen.index, seen.margin
+                reader.take(row, frame, model.ports.decode(given))
             if row % STRIDE == STRIDE - 1:
                 task.advance(STRIDE)
         task.advance(len(frames) % STRIDE)
@@ -115,14 +143,15 @@ def answer(manifest: Manifest, candidate: Candidate, frames: Frames, wanted: Out
         model.close()
     if not np.isfinite(cosines).all():
         raise EngineError("The model answered NaN or infinity", "Look at the ranges it was quantized with")
-    return Answers(indices=indices, margins=margins, cosines=cosines)
-
-
-def _classified(seen: Perception) -> Classification:
-    if isinstance(seen, Classification):
-        return seen
-    raise EngineError(
-        "The converter cannot measure detections", "Convert for classification, or without labels"
+    read = reader.read
+    values = np.array(read.values, np.float64) if read.values else np.empty((0, 2, 0))
+    return Answers(
+        indices=read.indices,
+        margins=read.margins,
+        cosines=cosines,
+        values=values[:, 0],
+        wanted=values[:, 1],
+        shares=np.array(read.shares, np.float64),
     )
 
 
@@ -148,7 +177,8 @@ def export_error(manifest: Manifest, candidate: Candidate, model: nn.Module, con
     """
     split = context.data.validation
     answers = fidelity.outputs(model, split.prepared[:PROBES], context.views.normalize)
-    wanted = fidelity.as_stated(manifest, answers)
+    softmax = gives_probabilities(context.recipe)
+    wanted = fidelity.as_stated(manifest, answers, probabilities=softmax)
     worst = 0.0
     opened = open_model(manifest, candidate)
     try:
@@ -178,9 +208,11 @@ def judge(manifest: Manifest, candidate: Candidate, context: Context) -> Verdict
     wanted = fidelity.teacher_outputs(manifest, context, "validation")
     answers = answer(manifest, candidate, split.frames, wanted, task)
     drop = 0.0
-    if data.metric != "cosine":
+    if data.metric in ("accuracy", "agreement"):
         right = context.reference.validation == split.labels, answers.indices == split.labels
         drop = 100 * float(right[0].mean() - right[1].mean())
+    elif data.metric != "cosine":
+        drop = 100 * (1 - answers.rate(data.metric, split.labels).value)
     reason = _reason(context.recipe.budget, data.metric, drop, answers.cosine)
     return Verdict(answers=answers, drop=drop, cosine=answers.cosine, reason=reason)
 
@@ -188,10 +220,8 @@ def judge(manifest: Manifest, candidate: Candidate, context: Context) -> Verdict
 def _reason(budget: BudgetOptions, metric: str, drop: float, cosine: float) -> str:
     """Return why a variant does not keep `budget`, or nothing."""
     reasons = []
-    if drop > budget.drop and metric == "accuracy":
-        reasons.append(f"{drop:.2f} points under the teacher, the budget is {budget.drop:g}")
-    elif drop > budget.drop:
-        reasons.append(f"{drop:.2f} points of disagreement with the teacher, the budget is {budget.drop:g}")
+    if drop > budget.drop:
+        reasons.append(f"{drop:.2f} points {POINTS.get(metric, OTHER)}, the budget is {budget.drop:g}")
     if budget.cosine is not None and cosine < budget.cosine:
         reasons.append(f"median cosine to the teacher {cosine:.4f}, the budget is {budget.cosine:g}")
     return f"on the validation split {' and '.join(reasons)}" if reasons else ""

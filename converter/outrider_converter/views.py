@@ -8,11 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from outrider_bundle.errors import DataError
-from outrider_converter import measure, seeding
+from outrider_converter import measure, seeding, tasks
+from outrider_converter.accuracy import Accuracy, accuracy_of
 from outrider_converter.checkpoint import Checkpoints, NullCheckpoints
 from outrider_converter.dataset import Dataset
 from outrider_converter.progress import Reporter
+from outrider_converter.rating import r2
 from outrider_converter.recipe import Recipe
+from outrider_converter.scale import Scale
 from outrider_converter.tensors import Normalizer, logical_input
 
 CHUNK = 4096
@@ -24,7 +27,7 @@ WORTH_KEEPING = 2**28
 
 
 class View(tuple[Tensor, Tensor]):
-    """Prepared values `(n, ...)` and the teacher's logits `(n, classes)` on exactly these."""
+    """Prepared values `(n, ...)` and the teacher's logits `(n, classes)` on exactly these, or its numbers."""
 
     __slots__ = ()
 
@@ -63,8 +66,12 @@ class Views:
         teacher: nn.Module,
         reporter: Reporter,
         checkpoints: Checkpoints | None = None,
+        scale: Scale | None = None,
     ) -> None:
-        """Remember what views are made from; computes nothing yet."""
+        """Remember what views are made from; computes nothing yet. Numbers are learned by their `scale`."""
+        self.numbers = tasks.metric_of(recipe.output) == "r2"
+        self._scale = scale
+        self._wanted: Tensor | None = None
         self._checkpoints = checkpoints or NullCheckpoints()
         self._recipe, self._data, self._reporter = recipe, data, reporter
         self._augments = recipe.distill.flip or recipe.distill.shift > 0
@@ -83,7 +90,8 @@ class Views:
         index, values = self._index(epoch), self.values(epoch)
         if index not in self._answers:
             self._check()
-            self._answers[index] = self._ask_all(f"teacher, view {index + 1}", values)
+            answers = self._ask_all(f"teacher, view {index + 1}", values)
+            self._answers[index] = self._standard(answers)
         return View((values, self._answers[index]))
 
     def values(self, epoch: int) -> Tensor:
@@ -113,12 +121,24 @@ class Views:
         self._check()
         with torch.no_grad():
             answers: Tensor = self.teacher(inputs)
-        return answers.float()
+        return self._standard(answers.float())
 
     def accuracy(self, model: nn.Module) -> float:
         """Return the accuracy of `model` on the validation split; it is left in evaluation mode."""
+        return self.rate(model).value
+
+    def rate(self, model: nn.Module) -> Accuracy:
+        """Return the same with its interval: of numbers R2 to the teacher's."""
         split = self._data.validation
-        return measure.accuracy(measure.logits(model, split.prepared, self.normalize), split.labels)
+        answers = measure.logits(model, split.prepared, self.normalize)
+        if not self.numbers:
+            return accuracy_of(answers.argmax(1).numpy(), split.labels)
+        if self._wanted is None:
+            self._wanted = self._standard(measure.logits(self.teacher, split.prepared, self.normalize))
+        return r2(answers.double().numpy(), self._wanted.double().numpy())
+
+    def _standard(self, answers: Tensor) -> Tensor:
+        return answers if self._scale is None else self._scale.standard(answers)
 
     def _index(self, epoch: int) -> int:
         """Return the number of an epoch's view; without augmentation all are the same."""
@@ -142,7 +162,7 @@ class Views:
         return answers
 
     def _check(self) -> None:
-        if not self._data.labels:
+        if not self._data.labels and not self.numbers:
             raise DataError(
                 "Raw outputs cannot be distilled: there are no class names",
                 'Give data.classes, or set student.family = "as-is"',

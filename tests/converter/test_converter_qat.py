@@ -206,7 +206,7 @@ def test_the_int8_file_itself_gets_better(bench: tuple[Awkward, Context], tmp_pa
     onnx.export(model, context.recipe, path)
     split = context.data.validation
     answers = measure.logits(context.teacher, split.prepared, context.views.normalize).argmax(1).numpy()
-    known: Any = SimpleNamespace(validation=answers, files={}, outputs={})
+    known: Any = SimpleNamespace(validation=answers, files={}, outputs={}, scale=None)
     context = replace(context, folder=tmp_path, reference=known, checkpoints=None)
     params = QuantizeOptions(samples=64, max_reverts=0, qat=QatOptions(epochs=6, learning_rate=2e-3))
     export = Export(id="onnx-float32", runtime="onnx", precision="float32", path=path)

@@ -51,7 +51,7 @@ def bench(tmp_path: Path) -> tuple[Artifact, Context]:
         recipe=recipe,
         data=data,
         teacher=teacher,
-        reference=SimpleNamespace(validation=answers, files={}, outputs={}),  # type: ignore[arg-type]  # all that judging asks for
+        reference=SimpleNamespace(validation=answers, files={}, outputs={}, scale=None),  # type: ignore[arg-type]  # all that judging asks for
         targets=(),
         views=views,
         checkpoints=None,  # type: ignore[arg-type]  # of no use to this step

@@ -75,6 +75,8 @@ class Task:
 class Linear:
     """A linear problem and its teacher."""
 
+    numbers = False
+
     def __init__(self) -> None:
         source = torch.Generator().manual_seed(0)
         self.inputs = torch.randn(64, 4, generator=source)

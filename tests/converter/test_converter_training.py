@@ -31,6 +31,8 @@ PLAN = Plan(
 class FixedViews:
     """Two views of a linear problem, without a teacher network behind them."""
 
+    numbers = False
+
     def __init__(self) -> None:
         source = torch.Generator().manual_seed(0)
         self.inputs = torch.randn(64, 4, generator=source)

@@ -50,7 +50,12 @@ def wrong(count: int, cosine: float = 0.995) -> Answers:
 
 def context(recipe: Recipe, metric: str = "accuracy", **reference: object) -> Any:  # noqa: ANN401 - a stand-in
     """Return what judging needs of a context, with a teacher that is always right."""
-    known = {"validation": LABELS, "outputs": {"validation": (np.ones((90, 3), np.float32),)}, **reference}
+    known = {
+        "validation": LABELS,
+        "scale": None,
+        "outputs": {"validation": (np.ones((90, 3), np.float32),)},
+        **reference,
+    }
     return SimpleNamespace(
         recipe=recipe,
         data=SimpleNamespace(validation=SPLIT, metric=metric, labels=("a", "b", "c")),

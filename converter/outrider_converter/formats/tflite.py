@@ -20,7 +20,10 @@ from outrider_converter.quiet import quiet
 from outrider_converter.recipe import Recipe
 
 METHODS = ("minmax",)
-"""How ai-edge-quantizer finds ranges: a moving average of each sample's lowest and highest value."""
+"""How ai-edge-quantizer finds ranges: by each sample's lowest and highest value; see `calibrate`."""
+
+TABLE = 2
+"""Dimensions of samples of a table."""
 
 THREADS = 2
 
@@ -99,7 +102,9 @@ def calibrate(source: Path, samples: NDArray[np.float32]) -> Calibration:
         samples: model inputs without batch `(n, ...)` float32, images as `(n, c, h, w)`.
 
     Returns:
-        The range of every activation.
+        The range of every activation: of tables the extremes of all samples, else the quantizer's moving
+        average of each sample's. A row of a table has so few values that the average of its extremes lies far
+        within theirs: of a policy's int8 file half the size of the outputs was cut off by it.
 
     Raises:
         DataError: the file cannot be run on them.
@@ -107,18 +112,20 @@ def calibrate(source: Path, samples: NDArray[np.float32]) -> Calibration:
     try:
         with quiet():
             from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - see export
-            from ai_edge_quantizer import quantizer, recipe  # noqa: PLC0415
+            from ai_edge_quantizer import calibrator, recipe, recipe_manager  # noqa: PLC0415
+            from ai_edge_quantizer.utils import qsv_utils  # noqa: PLC0415
 
             interpreter = Interpreter(str(source))
             signatures: dict[str, Any] = interpreter.get_signature_list()
             signature = next(iter(signatures))
             name = signatures[signature]["inputs"][0]
             rows = fit(samples, interpreter.get_input_details()[0]["shape"], source.name)
-            work: Any = quantizer.Quantizer(str(source))
-            work.load_quantization_recipe(recipe.static_wi8_ai8())
-            found: Calibration = work.calibrate(
-                {signature: [{name: row[None]} for row in rows]}, num_threads=THREADS
-            )
+            rules = recipe_manager.RecipeManager()
+            rules.load_quantization_recipe(recipe.static_wi8_ai8())
+            rule: dict[str, Any] = {"qsv_update_func": qsv_utils.min_max_update} if rows.ndim == TABLE else {}
+            work: Any = calibrator.Calibrator(source.read_bytes(), num_threads=THREADS, **rule)
+            work.calibrate({signature: [{name: row[None]} for row in rows]}, rules)
+            found: Calibration = work.get_model_qsvs()
     except DataError:
         raise
     except StopIteration as error:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from outrider_converter.lessons import lessons
 from outrider_converter.plan import Plan
 from outrider_converter.pruning.depgraph import library
-from outrider_converter.training import UNLABELLED, distillation_loss
+from outrider_converter.training import UNLABELLED, loss_of
 from outrider_converter.views import Views
 
 BATCHES = 8
@@ -61,12 +61,12 @@ def accumulate(model: nn.Module, views: Views, plan: Plan) -> None:
     """
     bare = bool((views.labels == UNLABELLED).all())
     alpha = 1 - LEAST_HARD if bare else min(plan.alpha, 1 - LEAST_HARD)
-    plan = replace(plan, alpha=alpha, hints=())
+    plan = replace(plan, alpha=1.0 if views.numbers else alpha, hints=(), numbers=views.numbers)
     model.eval().zero_grad(set_to_none=True)
     for inputs, answers, labels in itertools.islice(lessons(views, plan, 0), BATCHES):
         if answers is not None:
             labels = torch.where(labels == UNLABELLED, answers.argmax(1), labels)  # noqa: PLW2901
-        loss = distillation_loss(model(inputs), answers, labels, plan.temperature, alpha)
+        loss = loss_of(model(inputs), answers, labels, plan)
         torch.autograd.backward(loss)
     for parameter in model.parameters():
         if parameter.grad is None:

@@ -40,6 +40,11 @@ def load_file(recipe: Recipe, folder: Path) -> Framed:
     return loaded
 
 
+def gives_probabilities(recipe: Recipe) -> bool:
+    """Return whether the files of the student answer probabilities: a teacher as it is, that does."""
+    return recipe.student.family == "as-is" and keeps_softmax(recipe)
+
+
 def keeps_softmax(recipe: Recipe) -> bool:
     """Return whether the teacher, exported as it is, answers probabilities.
 
