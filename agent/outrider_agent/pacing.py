@@ -2,7 +2,20 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Protocol
+
+
+class Timetable(Protocol):
+    """When frames are due, in seconds on one clock."""
+
+    def due_s(self) -> float:
+        """Return when the next frame is due."""
+        ...
+
+    def sent(self, now_s: float) -> None:
+        """Note that the next frame was sent at `now_s`."""
+        ...
 
 
 class Schedule:
@@ -27,6 +40,31 @@ class Schedule:
         self._earliest_s = now_s + self._period_s / 2
 
 
+class Recording:
+    """Frame n is due as long after the first one as it was recorded after it. Pure.
+
+    Played again, it goes on one mean period after its last frame.
+    """
+
+    def __init__(self, times_s: Sequence[float], start_s: float) -> None:
+        """Make the first of `times_s`, which do not fall, due at `start_s`."""
+        self._times_s = [time_s - times_s[0] for time_s in times_s]
+        last_s, periods = self._times_s[-1], len(times_s) - 1
+        self._round_s = last_s + last_s / periods if periods else 0.0
+        self._start_s = start_s
+        self._count = 0
+
+    def due_s(self) -> float:
+        """Return when the next frame is due."""
+        rounds, at = divmod(self._count, len(self._times_s))
+        return self._start_s + rounds * self._round_s + self._times_s[at]
+
+    def sent(self, now_s: float) -> None:
+        """Note that the next frame was sent; when does not matter."""
+        del now_s
+        self._count += 1
+
+
 class Pace(Protocol):
     """Holds a source's thread back until its next frame is wanted."""
 
@@ -49,12 +87,16 @@ class Pace(Protocol):
 
 
 class Clocked:
-    """At `fps` frames a second, whatever becomes of them."""
+    """By the clock, whatever becomes of the frames.
 
-    def __init__(self, fps: float) -> None:
+    Args:
+        plan: how many frames a second, or the times at which they were recorded.
+    """
+
+    def __init__(self, plan: float | Sequence[float]) -> None:
         """Begin with the first call of `enter`."""
-        self._fps = fps
-        self._schedule: Schedule | None = None
+        self._plan = plan
+        self._schedule: Timetable | None = None
         self._end = threading.Event()
 
     @property
@@ -65,7 +107,7 @@ class Clocked:
     def enter(self, wait_s: float) -> bool:
         """Wait until the next frame is due, at most `wait_s`; True counts it as sent."""
         if self._schedule is None:
-            self._schedule = Schedule(self._fps, time.monotonic())
+            self._schedule = _timetable(self._plan, time.monotonic())
         left_s = self._schedule.due_s() - time.monotonic()
         if left_s > 0:
             self._end.wait(min(left_s, wait_s))
@@ -111,6 +153,10 @@ class OnDemand:
         """Wake whoever waits, for good."""
         self._ended = True
         self._wanted.set()
+
+
+def _timetable(plan: float | Sequence[float], start_s: float) -> Timetable:
+    return Schedule(plan, start_s) if isinstance(plan, float | int) else Recording(plan, start_s)
 
 
 def pace(fps: float) -> Pace:

@@ -19,7 +19,7 @@ def film(path: Path, frames: int, fps: float = 20.0) -> Path:
     """Write a film whose frames get brighter by 10."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (32, 16))
     for number in range(frames):
-        writer.write(np.full((16, 32, 3), 10 * number, np.uint8))
+        writer.write(np.full((16, 32, 3), 10 * number % 256, np.uint8))
     writer.release()
     return path
 
@@ -99,3 +99,32 @@ def test_a_video_without_a_frame_ends_with_a_fault(tmp_path: Path) -> None:
         pass
     with pytest.raises(OutriderError, match="Not one frame"):
         read(made)
+
+
+@pytest.mark.parametrize("share", [0.33, 0.55, 0.8, 0.96])
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_truncated_file_gives_what_is_left_of_it_and_ends(
+    tmp_path: Path, share: float, *, loop: bool
+) -> None:
+    path = film(tmp_path / "film.avi", 40)
+    whole = path.read_bytes()
+    begin, end = whole.index(b"movi"), whole.index(b"idx1")
+    path.write_bytes(
+        whole[: begin + int(share * (end - begin))]
+    )  # in the middle of a frame, and without an index
+    frames = read(source(path, loop=loop), 60)
+    number = 60 if loop else len(frames)
+    assert 3 < number <= 60
+    assert [f.seq for f in frames] == list(range(number))
+    left = len({f.id for f in frames})
+    assert 3 < left < 40
+    assert [f.id for f in frames] == [f"film-{n % left}" for n in range(number)]
+
+
+def test_a_file_that_declares_no_frames_gives_those_it_has(tmp_path: Path) -> None:
+    path = film(tmp_path / "film.avi", 10)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, data.index(b"avih") + 8 + 16, 0)
+    struct.pack_into("<I", data, data.index(b"strh") + 8 + 32, 0)
+    path.write_bytes(data)
+    assert [f.seq for f in read(source(path))] == list(range(10))

@@ -1,6 +1,11 @@
-"""A camera, local or on the network; one that goes away is opened again."""
+"""A camera, local or on the network; one that goes away is opened again.
+
+OpenCV neither opens nor reads in a way that could be broken off, so all that a camera on the network may take
+is `timeout_s`: after `close` the thread that reads ends within that time.
+"""
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +31,7 @@ class CameraOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         width: asked of a local camera, in pixels; it may give another.
         height: the same.
         fps: asked of a local camera.
-        timeout_s: for opening and for a frame, where the driver knows one.
+        timeout_s: for opening a URL and for a frame of it; a local camera has a time of its driver's own.
         retry_s: the longest wait between two tries to open it again.
     """
 
@@ -59,7 +64,7 @@ def open_capture(options: CameraOptions) -> Capture:
     if isinstance(options.device, str):
         timeout_ms = int(1000 * options.timeout_s)
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
-        return cv2.VideoCapture(options.device, cv2.CAP_ANY, limits)
+        return cv2.VideoCapture(options.device, _reader(options.device), limits)
     wanted = {
         cv2.CAP_PROP_FRAME_WIDTH: options.width,
         cv2.CAP_PROP_FRAME_HEIGHT: options.height,
@@ -71,6 +76,22 @@ def open_capture(options: CameraOptions) -> Capture:
         if value is not None:
             capture.set(key, value)
     return capture
+
+
+def masked(device: int | str) -> str:
+    """Return what a device is called in logs: without user and password, and what may hold a key."""
+    text = re.sub(r"(?<=://).*@", "***@", str(device))
+    return re.sub(r"(?<=[?#]).*", "***", text) if "://" in text else text
+
+
+def _reader(url: str) -> int:
+    """Return what OpenCV opens `url` with.
+
+    When it tries one reader after another it takes the URL for the name of an image in the end, and
+    complains of that on the standard error, password and all.
+    """
+    known = cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG)
+    return cv2.CAP_FFMPEG if "://" in url and known else cv2.CAP_ANY
 
 
 class CameraSource:
@@ -92,7 +113,7 @@ class CameraSource:
     ) -> None:
         """Keep the options; the device is opened by the thread that reads."""
         self._options, self._opener = options, opener
-        self._name = f"camera {options.device} of '{context.pipeline}'"
+        self._name = f"camera {masked(options.device)} of '{context.pipeline}'"
         self._buffers = Buffers()
         self._seq = count()
         self._end = threading.Event()
