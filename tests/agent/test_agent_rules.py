@@ -1,5 +1,6 @@
 """The rule policy, by table and against a plain model of what a rule means."""
 
+import math
 from typing import Any
 
 import msgspec
@@ -9,7 +10,15 @@ from hypothesis import strategies as st
 
 from outrider_agent.policies.rules import Rule, RulesOptions, RulesPolicy
 from outrider_bundle import settings
-from outrider_runtime.perception import Classification, Detection, Detections
+from outrider_runtime.perception import (
+    Anomaly,
+    Classification,
+    Control,
+    Detection,
+    Detections,
+    Perception,
+    Regression,
+)
 
 LABELS = ("cat", "dog")
 
@@ -110,12 +119,69 @@ def test_it_is_pure(scenes: list[tuple[str, float]]) -> None:
         ([{"lable": "cat"}], "did you mean 'label'?"),
         ([{}, {"data": {"score": 1}}], "p.rules[1]: data cannot hold score"),
         ([{"data": {"count": 1, "box": "left"}}], "p.rules[0]: data cannot hold box, count"),
+        ([{"release_score": 0, "data": {"state": 1}}], "data cannot hold state"),
+        ([{"release_score": 0, "released": {"label": 1}}], "released cannot hold label"),
+        (
+            [{"detail": "x", "data": {"detail": 1, "detail_score": 1}}],
+            "data cannot hold detail, detail_score",
+        ),
+        ([{"value": "t", "below": 1, "data": {"name": 1, "value": 1}}], "data cannot hold name, value"),
+        ([{"min_score": 0.5, "release_score": 0.6}], "release_score must be at most min_score"),
+        ([{"released": {}}], "released needs release_score"),
+        ([{"release_frames": 2}], "release_frames needs release_score"),
+        ([{"value": "t", "above": 1, "release_frames": 2}], "release_frames needs release"),
+        ([{"rate_count": 2}], "rate_count and rate_s need each other"),
+        ([{"rate_s": 2}], "rate_count and rate_s need each other"),
+        (
+            [{"rate_s": 2, "rate_count": 1, "release_score": 0, "released": {}}],
+            "rate_count must be at least 2 with released",
+        ),
+        ([{"anchor": "bottom"}], "anchor needs a region"),
+        ([{"region": [0, 0, 1, 1], "anchor": "top"}], "'top' is none of these: center, bottom, any"),
+        ([{"min_detail_score": 0.5}], "min_detail_score needs a detail"),
+        ([{"above": 1, "release": 0}], "above needs a value; release needs a value"),
+        ([{"value": "t"}], "value needs above or below"),
+        ([{"value": "t", "above": 2, "below": 1}], "above must be less than below"),
+        ([{"value": "t", "above": 1, "release": 2}], "release must be at most above"),
+        ([{"value": "t", "below": 1, "release": 0}], "release must be at least below"),
+        ([{"value": "t", "above": 0, "below": 1, "release": 0}], "release needs above or below, not both"),
+        (
+            [{"value": "t", "below": 1, "label": "cat", "min_score": 0.5, "region": [0, 0, 1, 1]}],
+            "a rule with a value cannot have a label; a rule with a value cannot have min_score; a rule",
+        ),
     ],
 )
 def test_faulty_rules_are_refused_with_their_place(rules: list[dict[str, Any]], fault: str) -> None:
     made, faults = settings.convert({"rules": rules}, RulesOptions, "p")
     assert made is None
     assert fault in "\n".join(faults)
+
+
+def test_names_that_a_rule_does_not_say_itself_are_free() -> None:
+    data = {"state": "shut", "value": 3, "name": "gate", "detail": "x"}
+    policy = RulesPolicy(msgspec.convert({"rules": [{"data": data}]}, RulesOptions))
+    [decision], _ = policy.decide(seen("cat"), policy.initial(), 0.0)
+    assert decision.data.items() >= data.items()
+
+
+@pytest.mark.parametrize(
+    ("perception", "told"),
+    [
+        (
+            Control(names=("left", "stop"), values=(0.1, 3.0), index=1),
+            {"label": "stop", "score": 1.0, "index": 1},
+        ),
+        (Control(names=("left", "stop"), values=(0.1, 3.0)), None),
+        (Anomaly(score=7.0, threshold=5.0), {"label": "anomaly", "score": 7.0}),
+        (Anomaly(score=4.0, threshold=5.0), {"label": "normal", "score": 4.0}),
+        (Anomaly(score=math.inf, threshold=5.0), None),
+        (Regression(names=("t",), values=(1.0,)), None),
+    ],
+)
+def test_whatever_has_a_label_is_seen(perception: Perception, told: dict[str, Any] | None) -> None:
+    policy = RulesPolicy(RulesOptions(rules=(Rule(),)))
+    decisions, _ = policy.decide(perception, policy.initial(), 0.0)
+    assert [decision.data for decision in decisions] == ([] if told is None else [told])
 
 
 # --- detections -----------------------------------------------------------------------------------

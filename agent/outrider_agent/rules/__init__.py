@@ -1,0 +1,1 @@
+"""What the policy `rules` is made of: pure functions of perceptions, memories and times."""
