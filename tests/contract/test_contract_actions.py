@@ -1,5 +1,6 @@
 """What every action promises, whoever wrote it."""
 
+import threading
 import time
 from pathlib import Path
 
@@ -74,3 +75,26 @@ def test_the_decision_is_left_as_it_was(action: Action) -> None:
     assert given == same
     assert given.data == same.data
     action.close()
+
+
+def test_another_thread_makes_it_safe_while_decisions_come(action: Action) -> None:
+    failures: list[BaseException] = []
+
+    def make_safe() -> None:
+        try:
+            for _ in range(20):
+                action.safe_state()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the test tells
+            failures.append(error)
+
+    threads = [threading.Thread(target=make_safe) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for seq in range(20):
+        action.apply(decision(seq))
+    for thread in threads:
+        thread.join(10)
+    action.safe_state()
+    action.close()
+    action.safe_state()  # the watcher may come late
+    assert not failures
