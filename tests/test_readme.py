@@ -84,7 +84,8 @@ def test_every_command_does_what_it_says(tmp_path: Path) -> None:
     ran = []
     for command in commands():
         assert command[0] == "outrider", command
-        with running(tmp_path, config) if command[2:3] in (["status"], ["swap"]) else nullcontext():
+        asks = command[2:3] in (["status"], ["snapshot"], ["swap"])
+        with running(tmp_path, config) if asks else nullcontext():
             done = subprocess.run(
                 [OUTRIDER, *command[1:]],
                 cwd=tmp_path,

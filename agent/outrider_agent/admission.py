@@ -134,7 +134,7 @@ def check_task(manifest: Manifest) -> None:
         raise IncompatibleError(
             f"The outputs of the bundle {manifest.name} {manifest.version} have no decoder, its task is "
             f"'{manifest.task}', and an agent can act on these tasks: {', '.join(DECODED)}",
-            "Convert the model again with --labels FILE, or run the bundle from a program of your own",
+            "Convert the model again with --task and --labels or --names, or run it from your own program",
         )
 
 

@@ -1,28 +1,47 @@
-"""`outrider agent`: argparse and nothing heavier, since this is how a device starts."""
+"""`outrider agent`: argparse and nothing heavier, since this is how a device starts.
+
+Each command is a module with `add(parser)` and `run(arguments)`, and only the one that is meant is imported.
+"""
 
 import argparse
-import json
-import sys
+import importlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-from outrider_agent import admission, config, daemon, logs
-from outrider_agent.bench import command as bench
-from outrider_agent.control import commands
-from outrider_bundle.container import Bundle
+from typing import cast
 
 EXAMPLES = """\
 examples:
-  outrider agent check agent.toml
+  outrider agent config --example image --out line
+  outrider agent check line/agent.toml
   outrider agent run --config agent.toml
   outrider agent run --config agent.toml --summary summary.json --log-level debug
   outrider agent status --config agent.toml
+  outrider agent snapshot --config agent.toml
+  outrider agent record --config agent.toml --seconds 60 --out belt.avi
   outrider agent swap sorter-2.orb --config agent.toml --shadow 0.25
+  outrider agent safe-state --config agent.toml
   outrider agent bench sorter.orb --isolation child
 
 `run` ends when the input does (images without `loop`) or on SIGTERM and SIGINT, with exit code 0.
 Other exit codes: 2 configuration, 3 a part is not installed, 10 broken bundle, 11 signature,
 12 bundle for another device, 21 no variant reproduces its golden vectors here.
 """
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "run": ("", "run until stopped"),
+    "check": ("checking.command", "find every fault of a configuration and of its bundles, without hardware"),
+    "config": ("examples.command", "print a configuration that runs, with all that it needs"),
+    "status": ("control.status", "ask the running agent how it is"),
+    "swap": ("control.swap", "give the running agent another bundle, without a gap"),
+    "snapshot": ("viewing.snapshot", "save what the running agent sees, what it decides and why"),
+    "record": ("viewing.record", "record what the running agent sees and decides as an annotated film"),
+    "safe-state": ("safing", "bring all outputs into their safe state, after an agent was killed"),
+    "bench": ("bench.command", "measure the loop's processor time against the bare runtime"),
+}
+"""What each is, in the order of help: its module, and a line."""
+
+Add = Callable[[argparse.ArgumentParser], None]
+Run = Callable[[argparse.Namespace], int]
 
 
 def main(argv: list[str]) -> int:
@@ -31,59 +50,49 @@ def main(argv: list[str]) -> int:
     Raises:
         OutriderError: with a message for the user and an exit code.
     """
-    arguments = _parser().parse_args(argv)
-    if arguments.command in commands.COMMANDS:
-        return commands.COMMANDS[arguments.command](arguments)
-    if arguments.command == "bench":
-        return bench.run(arguments)
-    read = config.read(arguments.config)
-    if arguments.command == "check":
-        return _check(read, arguments.config, as_json=arguments.json)
-    logs.start(arguments.log_level)
-    return daemon.run(read, arguments.summary)
+    arguments = _parser(argv).parse_args(argv)
+    return _command(arguments.command)[1](arguments)
 
 
-def _check(read: config.Config, path: Path, *, as_json: bool) -> int:
-    names = [pipeline.table.id for pipeline in read.pipelines]
-    for pipeline in read.pipelines:
-        if pipeline.table.bundle.exists():  # it may come later
-            with Bundle.open(pipeline.table.bundle) as bundle:
-                admission.check_device(bundle.manifest, read.device)
-                admission.check_task(bundle.manifest)
-    if as_json:
-        sys.stdout.write(
-            json.dumps({"config": str(path), "device": read.device.id, "pipelines": names}) + "\n"
-        )
-    else:
-        sys.stdout.write(f"{path}: device {read.device.id}, pipelines {', '.join(names)}: no faults\n")
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """Return a parser of what is meant; of the other commands it knows no more than their names."""
+    meant = argv[0] if argv else ""
     parser = argparse.ArgumentParser(
         prog="outrider agent",
         description="Run bundles on this device: perceive, decide, act, report.",
         epilog=EXAMPLES,
-        formatter_class=raw,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = subparsers.add_parser("run", help="run until stopped", epilog=EXAMPLES, formatter_class=raw)
-    run.add_argument("--config", type=Path, required=True, metavar="FILE", help="the agent's TOML file")
-    run.add_argument("--summary", type=Path, metavar="FILE", help="write what the run came to, as JSON")
-    run.add_argument("--log-level", choices=logs.LEVELS, default="info", help="default: info")
-    check = subparsers.add_parser(
-        "check", help="find every fault of a configuration and of bundles that are there, without hardware"
-    )
-    check.add_argument("config", type=Path, metavar="CONFIG", help="the agent's TOML file")
-    check.add_argument("--json", action="store_true", help="print the result as JSON")
-    commands.add(subparsers)
-    bench.add(
-        subparsers.add_parser(
-            "bench",
-            help="measure the loop's processor time against the bare runtime",
-            epilog=bench.EXAMPLES,
-            formatter_class=raw,
-        )
-    )
+    for name, (_, line) in COMMANDS.items():
+        if meant not in COMMANDS or name == meant:
+            subparser = subparsers.add_parser(name, help=line)
+            if name == meant:
+                _command(name)[0](subparser)
     return parser
+
+
+def _command(name: str) -> tuple[Add, Run]:
+    place = COMMANDS[name][0]
+    if not place:
+        return _add_run, _run
+    module = importlib.import_module(f"outrider_agent.{place}")
+    return cast("Add", module.add), cast("Run", module.run)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    from outrider_agent import logs  # noqa: PLC0415
+
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the agent's TOML file")
+    parser.add_argument("--summary", type=Path, metavar="FILE", help="write what the run came to, as JSON")
+    parser.add_argument("--log-level", choices=logs.LEVELS, default="info", help="default: info")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from outrider_agent import config, daemon, logs  # noqa: PLC0415
+
+    read = config.read(arguments.config)
+    logs.start(arguments.log_level)
+    return daemon.run(read, arguments.summary)

@@ -4,6 +4,7 @@ Tables of plug-ins are open here (`kind` and whatever else) and judged by the pl
 in `parts.py`, in the same pass. Relative paths count from the working directory.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -81,46 +82,73 @@ class Engine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("python and user need isolation = 'child'")
 
 
+class CascadeTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[pipelines.cascade]]`: a classifier that looks at objects the pipeline's detector has found.
+
+    Args:
+        bundle: path of its `.orb` file.
+        labels: of the objects it looks at; left out for all.
+        min_score: how sure the detector must be of them, 0..1.
+        most: so many of a frame, the surest ones.
+        margin: how much of what is around an object it sees too, in sides of its box.
+        engine: how it is run.
+    """
+
+    bundle: Path
+    labels: tuple[str, ...] = ()
+    min_score: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
+    most: Annotated[int, Meta(ge=1, le=1000)] = 8
+    margin: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.0
+    engine: Engine = Engine()
+
+
 class PipelineTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[[pipelines]]` as it is written.
 
     Args:
         id: its name in topics and events.
         bundle: path of the `.orb` file.
-        source: where frames come from: `kind` and the plug-in's options.
+        source: where frames come from: `kind` and the plug-in's options, or the id of one of `[[sources]]`.
         policy: what is decided: the same.
         actions: what is done: the same.
         engine: how the model is run.
+        cascade: classifiers for what it detects; an object is looked at by the first that wants it.
         idle_s: a wait for a frame that takes longer counts as no input.
         stale_s: when the last perception is older, actions go to their safe state.
     """
 
     id: Identifier
     bundle: Path
-    source: Rest
+    source: Rest | str
     policy: Rest
     actions: Annotated[tuple[Rest, ...], Meta(max_length=64)] = ()
     engine: Engine = Engine()
+    cascade: Annotated[tuple[CascadeTable, ...], Meta(max_length=16)] = ()
     idle_s: Seconds = 1.0
     stale_s: Seconds = 5.0
 
 
 class Document(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The file as it is written; see `Config`."""
+    """The file as it is written; see `Config`. `sources` are named by `id`, for pipelines to share."""
 
     device: Device
     trust: Trust = Trust()
     link: BrokerOptions | None = None
+    sources: Annotated[tuple[Rest, ...], Meta(max_length=64)] = ()
     pipelines: Annotated[tuple[PipelineTable, ...], Meta(min_length=1, max_length=64)]
 
 
 class Pipeline(Struct, frozen=True, kw_only=True):
-    """One way from a source to actions: its table with the plug-ins found."""
+    """One way from a source to actions: its table with the plug-ins found.
+
+    `shared` is the id of the source if it is one of `[[sources]]`, empty for a source of its own.
+    """
 
     table: PipelineTable
     source: Part
     policy: Part
     actions: tuple[Part, ...]
+    shared: str = ""
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -139,43 +167,95 @@ def read(path: Path) -> Config:
         UsageError: it is missing, no TOML, or has faults; the message lists them all.
         MissingExtraError: a plug-in's library is not installed.
     """
-    table = settings.table(path, UsageError)
-    document, faults = settings.convert(table, Document, "")
-    found = [_find(written, f"pipelines[{at}]") for at, written in enumerate(_tables(table))]
-    faults += [fault for _, more in found for fault in more]
-    if document is not None:
-        faults += _contradictions(document, [parts for parts, _ in found])
-    if document is None or faults:
+    config, faults = examine(settings.table(path, UsageError))
+    if config is None or faults:
         raise UsageError(settings.summary(str(path), faults), settings.CURE)
+    return config
+
+
+def examine(table: dict[str, Any]) -> tuple[Config | None, list[str]]:
+    """Return the configuration in `table`, None if there is none for its faults, and all faults.
+
+    Raises:
+        MissingExtraError: a plug-in's library is not installed.
+    """
+    document, faults = settings.convert(table, Document, "")
+    sources, more = _sources(_tables(table, "sources"))
+    faults += more
+    found = [
+        _find(written, f"pipelines[{at}]", sources) for at, written in enumerate(_tables(table, "pipelines"))
+    ]
+    faults += [fault for _, more in found for fault in more]
+    if document is None:
+        return None, faults
+    faults += _contradictions(document, [parts for parts, _ in found])
+    if faults:
+        return None, faults
     pipelines = tuple(
-        Pipeline(table=written, source=parts[0], policy=parts[1], actions=tuple(parts[2:]))
+        Pipeline(
+            table=written,
+            source=parts[0],
+            policy=parts[1],
+            actions=tuple(parts[2:]),
+            shared=written.source if isinstance(written.source, str) else "",
+        )
         for written, (parts, _) in zip(document.pipelines, found, strict=True)
     )
-    return Config(device=document.device, trust=document.trust, link=document.link, pipelines=pipelines)
+    device, trust, link = document.device, document.trust, document.link
+    return Config(device=device, trust=trust, link=link, pipelines=pipelines), []
 
 
-def _tables(table: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the tables of pipelines as far as there are any; what else stands there is a fault elsewhere."""
-    written = table.get("pipelines")
+def _tables(table: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return the tables called `name` as far as there are any; what else is there is a fault elsewhere."""
+    written = table.get(name)
     return [one for one in written if isinstance(one, dict)] if isinstance(written, list) else []
 
 
-def _find(written: dict[str, Any], where: str) -> tuple[list[Part], list[str]]:
+def _sources(tables: list[dict[str, Any]]) -> tuple[dict[str, Part | None], list[str]]:
+    """Return shared sources by id, None for a faulty one, and what is wrong with them."""
+    sources: dict[str, Part | None] = {}
+    faults: list[str] = []
+    for at, table in enumerate(tables):
+        rest, where = dict(table), f"sources[{at}]"
+        name = rest.pop("id", None)
+        part, more = find(SOURCES, rest, where)
+        faults += more
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+            faults.append(f"{where}.id: give it 1 to 64 letters, digits, '_' and '-' for pipelines to name")
+        elif name in sources:
+            faults.append(f"{where}.id: there is another source '{name}'")
+        else:
+            sources[name] = part
+    return sources, faults
+
+
+def _find(
+    written: dict[str, Any], where: str, sources: dict[str, Part | None]
+) -> tuple[list[Part], list[str]]:
     """Return source, policy and actions of one pipeline, and what is wrong with them."""
     actions = written.get("actions")
     several = actions if isinstance(actions, list) else []
     wanted = [
-        (SOURCES, written.get("source"), f"{where}.source"),
         (POLICIES, written.get("policy"), f"{where}.policy"),
         *((ACTIONS, one, f"{where}.actions[{at}]") for at, one in enumerate(several)),
     ]
-    parts: list[Part] = []
-    faults: list[str] = []
+    source, faults = _source(written.get("source"), f"{where}.source", sources)
+    parts = [source] if source else []
     for group, table, place in wanted:
         part, more = find(group, table, place)
         parts += [part] if part else []
         faults += more
     return parts, faults
+
+
+def _source(written: object, where: str, sources: dict[str, Part | None]) -> tuple[Part | None, list[str]]:
+    """Return the source of a pipeline: its own, or the shared one that it names."""
+    if not isinstance(written, str):
+        return find(SOURCES, written, where)
+    if written not in sources:
+        names = ", ".join(sources) or "none; write a [[sources]] table with that id"
+        return None, [f"{where}: there is no source '{written}' among [[sources]]: {names}"]
+    return sources[written], []
 
 
 def _contradictions(document: Document, parts: list[list[Part]]) -> list[str]:
@@ -194,6 +274,12 @@ def _contradictions(document: Document, parts: list[list[Part]]) -> list[str]:
             for part in several
             if part.needs_link
         ]
+    used = {pipeline.source for pipeline in document.pipelines if isinstance(pipeline.source, str)}
+    faults += [
+        f"sources[{at}]: no pipeline names the source '{one['id']}'; name it, or leave it out"
+        for at, one in enumerate(document.sources)
+        if isinstance(one.get("id"), str) and one["id"] not in used
+    ]
     if not document.trust.keys and not document.trust.allow_unsigned:
         faults.append("trust.keys: name a public key of who signs bundles, or set allow_unsigned = true")
     return faults

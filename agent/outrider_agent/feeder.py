@@ -1,10 +1,10 @@
-"""The thread that reads a source into a mailbox."""
+"""The thread that reads a source into mailboxes."""
 
 import logging
 import threading
+from typing import Protocol
 
-from outrider_agent.mailbox import Mailbox
-from outrider_agent.seams import Source
+from outrider_agent.seams import Frame, Source
 from outrider_bundle.errors import OutriderError
 
 WAIT_S = 0.5
@@ -13,18 +13,30 @@ JOIN_S = 2.0
 log = logging.getLogger(__name__)
 
 
+class Sink(Protocol):
+    """Takes frames: a mailbox, or a fan-out to several."""
+
+    def put(self, frame: Frame) -> None:
+        """Take one; it does not wait for who reads."""
+        ...
+
+    def close(self) -> None:
+        """No more will come."""
+        ...
+
+
 class Feeder:
-    """Reads until the source ends, fails or is told to stop; then closes the mailbox.
+    """Reads until the source ends, fails or is told to stop; then closes the sink.
 
     Args:
         source: read in this thread only.
-        mailbox: where frames go.
-        name: of the pipeline, for the log.
+        sink: where frames go.
+        name: of the pipeline or the shared source, for the log.
     """
 
-    def __init__(self, source: Source, mailbox: Mailbox, name: str) -> None:
+    def __init__(self, source: Source, sink: Sink, name: str) -> None:
         """Prepare the thread."""
-        self._source, self._mailbox, self._name = source, mailbox, name
+        self._source, self._sink, self._name = source, sink, name
         self._thread = threading.Thread(target=self._run, name=f"source-{name}", daemon=True)
         self._stopping = False
         self.error: OutriderError | None = None
@@ -38,7 +50,7 @@ class Feeder:
         """End the source; a thread that a driver does not let go is left behind and said."""
         self._stopping = True
         self._source.close()
-        self._mailbox.close()
+        self._sink.close()
         if self._thread.is_alive():
             self._thread.join(JOIN_S)
         if self._thread.is_alive():
@@ -48,7 +60,7 @@ class Feeder:
         try:
             for frame in self._source.frames(WAIT_S):
                 if frame is not None:
-                    self._mailbox.put(frame)
+                    self._sink.put(frame)
                 if self._stopping:
                     break
         except OutriderError as error:
@@ -57,4 +69,4 @@ class Feeder:
             log.exception("The source of '%s' failed", self._name)
             self.error = OutriderError(f"The source of '{self._name}' failed: {error!r}")
         finally:
-            self._mailbox.close()
+            self._sink.close()

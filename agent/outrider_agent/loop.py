@@ -14,11 +14,13 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from outrider_agent.engine.seam import GoneError
 from outrider_agent.events import Kind
 from outrider_agent.health import Health
 from outrider_agent.mailbox import Mailbox
-from outrider_agent.perceiver import LateError, Perceiver
+from outrider_agent.perceiver import LateError
 from outrider_agent.seams import Action, Decision, Frame, Policy
+from outrider_agent.tap import Taps, View
 from outrider_agent.telemetry.metrics import Meters
 from outrider_bundle.errors import OutriderError
 from outrider_bundle.messages.event import Event
@@ -36,11 +38,23 @@ class Emit(Protocol):
         ...
 
 
+class Sight(Protocol):
+    """Perceives; see `Perceiver`, and `Cascade` for several models in a row."""
+
+    def ready(self, wait_s: float) -> bool:
+        """Return whether there is a model, waiting up to `wait_s` for one."""
+        ...
+
+    def perceive(self, frame: Frame, meters: Meters, begun_ns: int) -> Perception:
+        """Return what is seen in `frame`, which is released."""
+        ...
+
+
 class Stages(Struct, frozen=True, kw_only=True):
     """What a frame goes through, in order; actions by name."""
 
     mailbox: Mailbox
-    perceiver: Perceiver
+    perceiver: Sight
     policy: Policy
     actions: Mapping[str, Action]
 
@@ -87,8 +101,11 @@ class Loop:
         self._stale = False
         self._watching = threading.Lock()
         self._ending = False
+        self._asked: tuple[Any, float] = self._state, 0.0
+        self._made_safe = False
         self.meters = Meters()
         self.health = Health()
+        self.taps = Taps()
         self.ticks = 0
 
     def run(self) -> None:
@@ -108,7 +125,10 @@ class Loop:
         if self._stages.perceiver.ready(self._wait_s()):
             frame = self._stages.mailbox.take(self._wait_s())
             if frame is not None:
-                self._look(frame)
+                if self.taps.wanted:
+                    self._show(frame)
+                else:
+                    self._look(frame)
             elif not self._stages.mailbox.ended:
                 self.meters.no_input += 1
         self.watch()
@@ -134,6 +154,7 @@ class Loop:
 
     def make_safe(self) -> None:
         """Bring every action into its safe state."""
+        self._made_safe = True
         for name, action in self._stages.actions.items():
             self._guarded(f"action.{name}", action.safe_state)
 
@@ -143,7 +164,39 @@ class Loop:
             return self._idle_s
         return min(self._idle_s, max(0.0, self.stale_in_s()))
 
-    def _look(self, frame: Frame) -> None:
+    def _show(self, frame: Frame) -> None:
+        """Look, and let those see it who ask for it."""
+        taps = [tap for tap in self.taps.wanted if tap.wants()]
+        if not taps:
+            self._look(frame)
+            return
+        array, begun_ns = frame.array.copy(), self._clock_ns()
+        perception, decisions = self._look(frame)
+        view = View(
+            frame=frame.id,
+            seq=frame.seq,
+            time_s=frame.time_s,
+            array=array,
+            perception=perception,
+            decisions=tuple(decision.data for decision in decisions),
+            why=self._why(perception),
+            error="" if perception else self.health.reason,
+            took_ns=self._clock_ns() - begun_ns,
+        )
+        for tap in taps:
+            tap.see(view)
+
+    def _why(self, perception: Perception | None) -> tuple[str, ...]:
+        """Return how the policy explains what it has just decided."""
+        explain = getattr(self._stages.policy, "explain", None)
+        if perception is None or explain is None:
+            return ()
+        try:
+            return tuple(explain(perception, *self._asked))
+        except Exception as error:  # noqa: BLE001 - so may an explanation
+            return (f"the policy cannot explain: {error!r}",)
+
+    def _look(self, frame: Frame) -> tuple[Perception | None, Sequence[Decision]]:
         """Perceive, decide and act; a frame on which that fails is counted and passed over."""
         begun_ns, taken_ns = self._clock_ns(), int(frame.time_s * NS)
         self.meters.frames += 1
@@ -153,29 +206,42 @@ class Loop:
         except LateError as error:
             self.meters.late += 1
             self._trouble("engine", error)
-            return
+            return None, ()
         except Exception as error:  # noqa: BLE001 - a frame or a runtime fails in any way; the loop does not
             self._failed("engine", error)
-            return
+            if isinstance(error, GoneError) or not self._stages.perceiver.ready(0.0):
+                self.make_safe()  # nobody looks until there is another model
+            return None, ()
         for label in perception.labels:
             self.meters.saw(label)
         self._fine("engine")
         self._fresh(min(taken_ns, begun_ns))
-        self._decide(frame, perception, begun_ns)
+        return perception, self._decide(frame, perception, begun_ns)
 
-    def _decide(self, frame: Frame, perception: Perception, begun_ns: int) -> None:
+    def _decide(self, frame: Frame, perception: Perception, begun_ns: int) -> Sequence[Decision]:
         meters, before_ns = self.meters, self._clock_ns()
         try:
-            decisions, self._state = self._stages.policy.decide(perception, self._state, before_ns / NS)
+            if self._made_safe:
+                self._rearm()
+            self._asked = self._state, before_ns / NS
+            decisions, self._state = self._stages.policy.decide(perception, *self._asked)
         except Exception as error:  # noqa: BLE001 - so may a policy
             self._failed("policy", error)
-            return
+            return ()
         decided_ns = self._clock_ns()
         meters.stages["policy"].record(decided_ns - before_ns)
         meters.stages["loop"].record(decided_ns - begun_ns)
         if decisions:
             self._act(frame, decisions)
             meters.stages["act"].record(self._clock_ns() - decided_ns)
+        return decisions
+
+    def _rearm(self) -> None:
+        """Let the policy know that outputs are not as it left them: what is still there is decided again."""
+        self._made_safe = False
+        rearm = getattr(self._stages.policy, "rearm", None)
+        if rearm is not None:
+            self._state = rearm(self._state)
 
     def _act(self, frame: Frame, decisions: Sequence[Decision]) -> None:
         for decision in decisions:

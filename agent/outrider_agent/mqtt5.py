@@ -66,7 +66,7 @@ def _tls(link: BrokerOptions) -> ssl.SSLContext:
             context.load_cert_chain(link.cert, link.key)
     except (OSError, ssl.SSLError) as error:
         raise UsageError(
-            f"The certificates of [link] cannot be used: {error}", "Check its ca, cert and key"
+            f"The certificates for the broker cannot be used: {error}", "Check its ca, cert and key"
         ) from error
     return context
 

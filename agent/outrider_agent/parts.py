@@ -24,7 +24,8 @@ class Part(Struct, frozen=True, kw_only=True):
     @property
     def needs_link(self) -> bool:
         """Whether it is of no use without a broker."""
-        return bool(getattr(self.plugin, "needs_link", False))
+        needs = getattr(self.plugin, "needs_link", False)
+        return bool(needs(self.options) if callable(needs) else needs)
 
 
 def find(group: str, table: object, where: str) -> tuple[Part | None, list[str]]:

@@ -48,23 +48,29 @@ class Perceiver:
             LateError: the answer took too long.
             EngineError: there is none, or it is not a number.
         """
-        with self._seat.used() as mounted:
+        mounted = self._seat.enter()
+        try:
             if mounted is None:
                 frame.release()
                 raise EngineError("no model is loaded")
-            if mounted is not self._last:
-                self._last, self._row = mounted, 0
-            shadow = self._seat.shadow  # once: it may be taken away at any moment
-            try:
-                self._hand_over(mounted, frame, shadow)
-                written_ns = self._clock_ns()
-                meters.stages["preprocess"].record(written_ns - begun_ns)
-                perception = self._collect(mounted, meters, written_ns)
-            except GoneError as error:
-                self._seat.drop(mounted, str(error))
-                raise
-            if shadow is not None:
-                shadow.compare(frame.seq, perception)
+            return self._perceive(mounted, frame, meters, begun_ns)
+        finally:
+            self._seat.leave()
+
+    def _perceive(self, mounted: Mounted, frame: Frame, meters: Meters, begun_ns: int) -> Perception:
+        if mounted is not self._last:
+            self._last, self._row = mounted, 0
+        shadow = self._seat.shadow  # once: it may be taken away at any moment
+        try:
+            self._hand_over(mounted, frame, shadow)
+            written_ns = self._clock_ns()
+            meters.stages["preprocess"].record(written_ns - begun_ns)
+            perception = self._collect(mounted, meters, written_ns)
+        except GoneError as error:
+            self._seat.drop(mounted, str(error))
+            raise
+        if shadow is not None:
+            shadow.compare(frame.seq, perception)
         return perception
 
     def _hand_over(self, mounted: Mounted, frame: Frame, shadow: Shadow | None) -> None:

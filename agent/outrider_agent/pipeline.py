@@ -4,8 +4,7 @@ import contextlib
 import logging
 import math
 import threading
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,20 +12,20 @@ import msgspec
 from msgspec import Struct
 
 from outrider_agent import parts
+from outrider_agent.acting import actions
 from outrider_agent.admission import Admitted
 from outrider_agent.config import Pipeline as Config
-from outrider_agent.engine.crew import Crew
 from outrider_agent.engine.keeper import Keeper, News
 from outrider_agent.engine.mount import Mounted
 from outrider_agent.events import Events, Kind
 from outrider_agent.feeder import Feeder
 from outrider_agent.loop import Limits, Loop, Stages
 from outrider_agent.mailbox import Mailbox
-from outrider_agent.parts import Part
-from outrider_agent.perceiver import Perceiver
-from outrider_agent.seams import Action, Context
+from outrider_agent.models import Models, described
+from outrider_agent.seams import Context
+from outrider_agent.tap import Taps
 from outrider_agent.telemetry.metrics import NS_PER_MS, Totals, Work
-from outrider_bundle.errors import EngineError, OutriderError
+from outrider_bundle.errors import OutriderError
 from outrider_bundle.messages.event import Event
 from outrider_bundle.messages.reported import PipelineReport
 from outrider_bundle.messages.telemetry import ShadowMetrics
@@ -38,53 +37,78 @@ log = logging.getLogger(__name__)
 
 
 class Setting(Struct, frozen=True, kw_only=True):
-    """What is around a pipeline: what its plug-ins may know, where its events go, where it may keep files."""
+    """What is around a pipeline.
+
+    Args:
+        context: what its plug-ins may know.
+        events: where its events go.
+        state_dir: where it may keep files.
+        on_change: called from its threads when its report has changed or it has ended.
+        progress: told of each step that may take long.
+    """
 
     context: Context
     events: Events
     state_dir: Path
+    on_change: Callable[[], None]
+    progress: Callable[[str], None] = lambda _: None
+
+
+class Supply(Struct, frozen=True, kw_only=True):
+    """What a pipeline works with: bundles that may run, and the frames of its source.
+
+    Args:
+        admitted: its bundle.
+        seconds: those of its cascade, in order.
+        feeder: reads the source; whoever made it starts and stops it.
+        mailbox: where this pipeline finds the frames.
+    """
+
+    admitted: Admitted
+    seconds: tuple[Admitted, ...] = ()
+    feeder: Feeder
+    mailbox: Mailbox
 
 
 class Pipeline:
-    """Built from an admitted bundle; `start` once, `stop` once.
+    """Built from admitted bundles; `start` once, `stop` once.
 
     Args:
         config: its tables.
-        admitted: the bundle; its model is loaded and proven here.
+        supply: bundles and frames; the models are loaded and proven here.
         setting: what is around it.
-        on_change: called from its threads when its report has changed or it has ended.
-        progress: told of each step that may take long.
 
     Raises:
-        NoneProvenError: no variant of the bundle can be run here.
+        NoneProvenError: no variant of a bundle can be run here.
         OutriderError: a plug-in cannot be built.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        admitted: Admitted,
-        setting: Setting,
-        on_change: Callable[[], None],
-        progress: Callable[[str], None] = lambda _: None,
-    ) -> None:
-        """Load the model, build the plug-ins and the loop; nothing runs yet."""
+    def __init__(self, config: Config, supply: Supply, setting: Setting) -> None:
+        """Load the models, build the plug-ins and the loop; nothing runs yet."""
         self.id = config.table.id
-        self._events, self._on_change = setting.events, on_change
-        self._mailbox = Mailbox()
-        table = config.table.engine
-        self.keeper = Keeper(self.id, Crew(admitted, table), table, setting.state_dir, self._news)
+        self._events, self._on_change = setting.events, setting.on_change
+        self._supply = supply
+        self._models = Models(config.table, supply.admitted, supply.seconds, setting.state_dir, self._news)
         self._state: Literal["STARTING", "RUNNING", "STOPPED"] = "STARTING"
         self._crash: OutriderError | None = None
         self._counting = threading.Lock()
         with contextlib.ExitStack() as built:
-            built.callback(self.keeper.stop)
-            self.keeper.open(progress)
-            self._actions = _actions(config.actions, setting.context, built)
-            self._feeder = Feeder(parts.source(config.source, setting.context), self._mailbox, self.id)
+            built.callback(self._models.stop)
+            self._models.open(setting.progress)
+            self._actions = actions(config.actions, setting.context, built)
             self._loop = self._make_loop(config)
             self._built = built.pop_all()
         self._thread = threading.Thread(target=self._run, name=f"loop-{self.id}", daemon=True)
+
+    @property
+    def keeper(self) -> Keeper:
+        """Who keeps the model that sees frames."""
+        return self._models.keeper
+
+    @property
+    def taps(self) -> Taps:
+        """Who looks over the loop's shoulder."""
+        return self._loop.taps
 
     @property
     def finished(self) -> bool:
@@ -94,7 +118,7 @@ class Pipeline:
     @property
     def error(self) -> OutriderError | None:
         """Why it has ended, if that was a fault."""
-        return self._crash or self._feeder.error
+        return self._crash or self._supply.feeder.error
 
     @property
     def ticks(self) -> int:
@@ -104,24 +128,19 @@ class Pipeline:
     @property
     def mounted(self) -> Mounted:
         """The model at work, or the last that was."""
-        last = self.keeper.last
-        if last is None:  # it is set by `open`, without which there is no pipeline
-            raise EngineError("no model was loaded")
-        return last
+        return self._models.first
 
     @property
     def placement(self) -> dict[str, Any]:
         """Where the model really runs."""
-        placement = self.mounted.engine.placement
-        return {**msgspec.to_builtins(placement), "share": round(placement.share, 4)}
+        return described(self.mounted.engine.placement)
 
     def start(self) -> None:
         """Begin to perceive and act."""
         self._state = "RUNNING"
         self._say_phase("")
-        self.keeper.start()
+        self._models.start()
         self._thread.start()
-        self._feeder.start()
 
     def watch(self) -> float:
         """Make outputs of a hanging loop safe; return after how many seconds to look again."""
@@ -131,8 +150,7 @@ class Pipeline:
         return self._loop.stale_in_s()
 
     def stop(self) -> None:
-        """End source and loop, bring outputs to their safe state, free everything."""
-        self._feeder.stop()
+        """End the loop, bring outputs to their safe state, free everything; the source is ended before."""
         self._loop.end()
         if self._thread.is_alive():
             self._thread.join(JOIN_S)
@@ -149,7 +167,7 @@ class Pipeline:
         """Return what is reported of it now: DEGRADED whenever it is not as good as it could be."""
         mounted = self.mounted
         reason = "; ".join(
-            filter(None, [self.keeper.reason, self._loop.health.reason, str(self.error or "")])
+            filter(None, [self._models.reason, self._loop.health.reason, str(self.error or "")])
         )
         degraded = bool(reason) and self._state == "RUNNING"
         manifest = mounted.admitted.manifest
@@ -161,6 +179,7 @@ class Pipeline:
             runtime=mounted.variant.runtime,
             isolation=mounted.isolation,
             placement=self.placement,
+            cascade=self._models.report(),
             state="DEGRADED" if degraded else self._state,
             reason=reason[:MAX_REASON],
         )
@@ -176,7 +195,7 @@ class Pipeline:
             "dropped": totals.dropped,
             "late": totals.late,
             "errors": totals.errors,
-            "restarts": self.keeper.restarts,
+            "restarts": self._models.restarts,
             "p50_ms": p50_ns / NS_PER_MS,
             "p99_ms": p99_ns / NS_PER_MS,
             "shadow": msgspec.to_builtins(shadow.record()) if shadow else None,
@@ -191,19 +210,19 @@ class Pipeline:
             variant=mounted.variant.id,
             backend=placement.backend,
             nodes=placement.nodes,
-            restarts=self.keeper.restarts,
+            restarts=self._models.restarts,
             shadow=ShadowMetrics(**msgspec.to_builtins(shadow.record())) if shadow else None,
         )
 
     def totals(self) -> Totals:
         """Return what it has counted so far."""
-        return self._loop.meters.totals(self._mailbox.dropped)
+        return self._loop.meters.totals(self._supply.mailbox.dropped)
 
     def _make_loop(self, config: Config) -> Loop:
         table = config.table
         stages = Stages(
-            mailbox=self._mailbox,
-            perceiver=Perceiver(self.keeper.seat, table.engine.deadline_ms / 1000.0, table.engine.failures),
+            mailbox=self._supply.mailbox,
+            perceiver=self._models.sight(),
             policy=parts.policy(config.policy),
             actions=self._actions,
         )
@@ -240,16 +259,3 @@ class Pipeline:
         data = {"state": report.state, "variant": report.variant, "placement": report.placement}
         reason = "; ".join(filter(None, [why, report.reason]))
         self._publish("phase", {**data, "reason": reason[:MAX_REASON]} if reason else data)
-
-
-def _actions(wanted: Sequence[Part], context: Context, built: contextlib.ExitStack) -> dict[str, Action]:
-    """Build all actions; each is closed with `built`. The second of a kind is called `kind-2`."""
-    actions: dict[str, Action] = {}
-    kinds: Counter[str] = Counter()
-    for part in wanted:
-        kinds[part.kind] += 1
-        number = kinds[part.kind]
-        action = parts.action(part, context)
-        built.callback(action.close)
-        actions[part.kind if number == 1 else f"{part.kind}-{number}"] = action
-    return actions

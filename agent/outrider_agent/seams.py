@@ -6,11 +6,17 @@ frozen struct `Options` (its table in the configuration, without `kind`) and is 
 
     Source(options, context)      Policy(options)      Action(options, context)
 
-A class that is of no use without a broker says `needs_link = True`. A policy may have
-`explain(perception, state, now) -> Sequence[str]`, pure like `decide` and given what that was given: for
-each thing that it could decide one line that says why it does, or what is lacking. A class may have
-`example(folder)`, a static method that returns options which run without hardware, as a configuration
-would hold them; the contract suite under `tests/contract/` uses it.
+A class that is of no use without a broker says `needs_link = True`, or has a static method of that name
+that says so of its options. A class may have `faults(options, manifest)`, a static method by which
+`outrider agent check` judges its options against the bundle (see `checking`), and `example(folder)`, one that
+returns options which run without hardware, as a configuration would hold them; the contract suite under
+`tests/contract/` uses it.
+
+A policy may have `explain(perception, state, now) -> Sequence[str]`, pure like `decide` and given what that
+was given: for each thing that it could decide one line that says why it does, or what is lacking; and
+`rearm(state)`, pure: the state to go on with after outputs were made safe, so that what is still there is
+decided on again. An action that works in a thread may have `settle(wait_s)`, which returns once its work is
+done and raises if it failed or takes longer.
 """
 
 from collections.abc import Callable, Iterator, Sequence

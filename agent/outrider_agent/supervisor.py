@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from outrider_agent import parts
 from outrider_agent.admission import admit
 from outrider_agent.broker import BrokerOptions
 from outrider_agent.config import Config
@@ -18,7 +19,9 @@ from outrider_agent.engine.crew import NoneProvenError
 from outrider_agent.engine.order import Order, Progress, Swapped, Wish
 from outrider_agent.engine.swap import swap
 from outrider_agent.events import AGENT, Events
-from outrider_agent.pipeline import Pipeline, Setting
+from outrider_agent.fanout import Fanout
+from outrider_agent.feeder import Feeder
+from outrider_agent.pipeline import Pipeline, Setting, Supply
 from outrider_agent.seams import Context, NullPublisher, Publisher
 from outrider_agent.summary import Skipped
 from outrider_agent.telemetry.metrics import Totals
@@ -70,6 +73,7 @@ class Agent:
         self._publisher: Publisher = self.link or NullPublisher()
         self.events = Events(run, self.topics, self._publisher)
         self.pipelines: list[Pipeline] = []
+        self._feeders: dict[str, tuple[Feeder, Fanout]] = {}
         self._reporter: Reporter | None = None
         self._changed = threading.Event()
         self._ticks: dict[str, int] = {}
@@ -110,6 +114,8 @@ class Agent:
         self._reporter = Reporter(self.run, self.totals())
         for pipeline in self.pipelines:
             pipeline.start()
+        for feeder, _ in self._feeders.values():
+            feeder.start()
         self.events.emit(AGENT, "phase", {"state": "RUNNING"})
         self._report()
 
@@ -144,6 +150,8 @@ class Agent:
         if error is not None:
             fault = {"part": "agent", "state": "failed", "reason": self._error, "exit": error.exit_code}
             self.events.emit(AGENT, "fault", fault)
+        for feeder, _ in self._feeders.values():
+            feeder.stop()
         for pipeline in self.pipelines:
             pipeline.stop()
         self._report()
@@ -186,16 +194,37 @@ class Agent:
 
     def _build(self, config: PipelineConfig) -> Pipeline:
         table, device = config.table, self._config.device
-        context = Context(pipeline=table.id, topics=self.topics, link=self._publisher)
-        setting = Setting(context=context, events=self.events, state_dir=device.state_dir)
-        admitted = admit(table.bundle, device, self._config.trust, table.engine, self._progress)
+        setting = Setting(
+            context=self._context(table.id),
+            events=self.events,
+            state_dir=device.state_dir,
+            on_change=self._on_change,
+            progress=self._progress,
+        )
+        trust, progress = self._config.trust, self._progress
+        admitted = admit(table.bundle, device, trust, table.engine, progress)
+        seconds = [admit(one.bundle, device, trust, one.engine, progress) for one in table.cascade]
+        feeder, fanout = self._feed(config)
+        supply = Supply(admitted=admitted, seconds=tuple(seconds), feeder=feeder, mailbox=fanout.mailbox())
         try:
-            pipeline = Pipeline(config, admitted, setting, self._on_change, self._progress)
+            pipeline = Pipeline(config, supply, setting)
         except NoneProvenError as error:
             self._say_skipped(table.id, error.skipped)
             raise
         self._say_skipped(table.id, pipeline.keeper.crew.skipped)
         return pipeline
+
+    def _feed(self, config: PipelineConfig) -> tuple[Feeder, Fanout]:
+        """Return what reads the source of a pipeline, the same for all that share it."""
+        name = config.shared or config.table.id
+        key = f"shared/{name}" if config.shared else name
+        if key not in self._feeders:
+            source, fanout = parts.source(config.source, self._context(name)), Fanout()
+            self._feeders[key] = Feeder(source, fanout, name), fanout
+        return self._feeders[key]
+
+    def _context(self, name: str) -> Context:
+        return Context(pipeline=name, topics=self.topics, link=self._publisher, broker=self._config.link)
 
     def _say_skipped(self, pipeline: str, skipped: Sequence[Skipped]) -> None:
         for one in skipped:

@@ -165,7 +165,7 @@ def test_raw_outputs_are_refused_before_anything_is_written(path: Path) -> None:
     raw = Output(name="numbers", shape=(1, 3), decoder=RawDecoder())
     null_bundle.write(path, task="raw", outputs=(raw,))
     with pytest.raises(
-        IncompatibleError, match=r"no decoder.*can act on these tasks: classification, detection"
+        IncompatibleError, match=r"no decoder.*can act on these tasks: classification, regression, detection"
     ) as caught:
         let_in(path)
     assert caught.value.exit_code == 12

@@ -1,6 +1,5 @@
 """The control socket: who gets in, what comes back, and the two commands that use it."""
 
-import argparse
 import json
 import os
 import socket
@@ -14,11 +13,13 @@ from typing import Any
 
 import pytest
 
+from outrider_agent import cli
 from outrider_agent.config import read
-from outrider_agent.control import commands, server, text, wire
+from outrider_agent.control import server, text, wire
 from outrider_agent.control.client import ask
 from outrider_agent.control.handlers import handlers
-from outrider_agent.control.server import Handler, Server
+from outrider_agent.control.server import Handler, Reply, Server
+from outrider_agent.control.watching import Watched
 from outrider_agent.engine.order import Progress, Swapped, Wish
 from outrider_agent.engine.shadow import Record
 from outrider_agent.supervisor import Agent
@@ -54,6 +55,7 @@ class Steered:
     """An agent as far as the socket needs one."""
 
     def __init__(self, *names: str) -> None:
+        self.pipelines: list[Watched] = []
         self.described = {**DESCRIBED, "pipelines": dict.fromkeys(names, PIPELINE)}
         self.asked: list[tuple[str, Path, Wish]] = []
         self.fault: Exception | None = None
@@ -117,6 +119,20 @@ def test_a_request_is_answered_with_its_progress_in_order(tmp_path: Path, serve:
     request = {"command": "echo", "steps": ["one", "two", "three"], "value": 1.5}
     assert ask(tmp_path, request, heard.append) == {"heard": request}
     assert heard == ["one", "two", "three"]
+
+
+def test_a_result_may_come_in_parts(tmp_path: Path, serve: Serve) -> None:
+    def parts(_request: dict[str, Any], reply: Reply) -> dict[str, Any]:
+        for number in range(3):
+            reply(f"step {number}")
+            reply.item({"number": number, "data": bytes([number])})
+        return {"parts": 3}
+
+    serve({"parts": parts})
+    heard: list[object] = []
+    assert ask(tmp_path, {"command": "parts"}, heard.append, on_item=heard.append) == {"parts": 3}
+    assert heard[::2] == ["step 0", "step 1", "step 2"]
+    assert heard[1::2] == [{"number": at, "data": text} for at, text in enumerate(("AA==", "AQ==", "Ag=="))]
 
 
 def test_the_socket_is_its_owners_alone_and_goes_with_the_server(tmp_path: Path, serve: Serve) -> None:
@@ -331,7 +347,10 @@ try:
 except PermissionError:
     print("closed")
 else:
-    peer.sendall(b'{"command": "echo"}\\n')
+    try:
+        peer.sendall(b'{"command": "echo"}\\n')
+    except BrokenPipeError:  # turned away already: it says why
+        pass
     print(peer.makefile().readline())
 """
 
@@ -362,15 +381,8 @@ def test_another_user_does_not_get_in(open_folder: Path) -> None:
         served.close()
 
 
-def parsed(*arguments: object) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    commands.add(parser.add_subparsers(dest="command", required=True))
-    return parser.parse_args([str(one) for one in arguments])
-
-
 def run(*arguments: object) -> int:
-    given = parsed(*arguments)
-    return commands.COMMANDS[given.command](given)
+    return cli.main([str(one) for one in arguments])
 
 
 @pytest.fixture

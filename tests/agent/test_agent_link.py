@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from outrider_agent.broker import BrokerOptions
 from outrider_agent.connection import WINDOW
 from outrider_agent.link import Link
 from outrider_bundle.errors import UsageError

@@ -1,5 +1,6 @@
 """The seat: one loop that uses it, others that change it at any moment."""
 
+import contextlib
 import itertools
 import sys
 import threading
@@ -29,6 +30,15 @@ def mounted(name: str, isolation: str = "inline") -> Mounted:
     return cast("Mounted", Model(name, isolation))
 
 
+@contextlib.contextmanager
+def used(seat: Seat) -> Iterator[Mounted | None]:
+    """A frame on whatever is seated."""
+    try:
+        yield seat.enter()
+    finally:
+        seat.leave()
+
+
 @pytest.fixture
 def dropped() -> list[tuple[Mounted, str]]:
     return []
@@ -45,7 +55,7 @@ def stuck(seat: Seat) -> Iterator[threading.Event]:
     at_frame, go_on = threading.Event(), threading.Event()
 
     def loop() -> None:
-        with seat.used():
+        with used(seat):
             at_frame.set()
             go_on.wait(10.0)
 
@@ -60,7 +70,7 @@ def stuck(seat: Seat) -> Iterator[threading.Event]:
 def test_nobody_sits_there_at_first(seat: Seat) -> None:
     assert seat.mounted is None
     assert not seat.wait(0.0)
-    with seat.used() as found:
+    with used(seat) as found:
         assert found is None
 
 
@@ -69,7 +79,7 @@ def test_a_change_hands_out_who_sat_there(seat: Seat) -> None:
     assert seat.change(first, 0.0) is None
     assert seat.wait(0.0)
     assert seat.change(second, 0.0) is first
-    with seat.used() as found:
+    with used(seat) as found:
         assert found is second
     assert seat.change(None, 0.0) is second
     assert not seat.wait(0.0)
@@ -87,7 +97,7 @@ def test_a_wait_ends_as_soon_as_somebody_sits(seat: Seat) -> None:
 def test_who_is_dropped_is_told_once_and_gone(seat: Seat, dropped: list[tuple[Mounted, str]]) -> None:
     first = mounted("first")
     seat.change(first, 0.0)
-    with seat.used():
+    with used(seat):
         seat.drop(first, "it died")
         seat.drop(first, "it died again")
     assert dropped == [(first, "it died")]
@@ -98,7 +108,7 @@ def test_who_is_dropped_is_told_once_and_gone(seat: Seat, dropped: list[tuple[Mo
 def test_who_was_changed_meanwhile_is_not_dropped(seat: Seat, dropped: list[tuple[Mounted, str]]) -> None:
     first, second = mounted("first"), mounted("second")
     seat.change(first, 0.0)
-    with seat.used() as found:
+    with used(seat) as found:
         seat.change(second, 0.0)
         assert found is first
         seat.drop(first, "it died")
@@ -122,7 +132,7 @@ def test_who_sits_down_in_the_middle_of_a_drop_stays(seat: Seat, dropped: list[t
     first, second = mounted("first"), mounted("second")
     seat.change(first, 0.0)
     seat._taken = taken = Interrupted(lambda: seat.change(second, 5.0))
-    with seat.used():
+    with used(seat):
         seat.drop(first, "it died")
     taken.thread.join(5.0)
     assert (seat.mounted, seat.wait(0.0)) == (second, True)
@@ -160,7 +170,7 @@ def test_a_loop_that_is_never_idle_keeps_nobody_waiting(seat: Seat) -> None:
 
     def loop() -> None:
         while not stop.is_set():
-            with seat.used():
+            with used(seat):
                 time.sleep(0.001)
 
     thread = threading.Thread(target=loop)
@@ -196,7 +206,7 @@ def test_no_model_is_used_once_it_was_handed_out_and_none_is_lost(
     def loop() -> None:
         turns = 0
         while not stop.is_set():
-            with seat.used() as found:
+            with used(seat) as found:
                 if found is None:
                     continue
                 model = cast("Model", found)

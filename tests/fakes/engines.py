@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 
 from outrider_agent.engine.mount import Mounted
-from outrider_agent.engine.seam import Answer
+from outrider_agent.engine.seam import Answer, GoneError
 from outrider_agent.engine.seat import Seat
 from outrider_bundle.errors import EngineError
 from outrider_runtime.perception import Classification
@@ -18,7 +18,7 @@ LABELS = ("bag", "boot", "coat")
 class ScriptedEngine:
     """Answers each submitted frame with the next entry of `script`; the last one stays.
 
-    An entry is an index (one-hot at it), `late`, `lost` (no answer), `fails`, `crashes` or `nan`.
+    An entry is an index (one-hot at it), `late`, `lost` (no answer), `fails`, `crashes`, `gone` or `nan`.
     """
 
     placement = Placement(device="fake", backend="script")
@@ -49,6 +49,8 @@ class ScriptedEngine:
                 return None
             case "fails":
                 raise EngineError("the delegate is gone")
+            case "gone":
+                raise GoneError("the process has ended")
             case "crashes":
                 raise ValueError("not one of ours")
             case "nan":

@@ -17,6 +17,7 @@ def ask(
     request: dict[str, Any],
     on_progress: Callable[[str], None] = lambda _: None,
     timeout_s: float = 5.0,
+    on_item: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Send `request` to the agent that holds `state_dir`; return its result.
 
@@ -25,6 +26,7 @@ def ask(
         request: `command` and what belongs to it.
         on_progress: told of each step.
         timeout_s: the longest silence to bear, in seconds.
+        on_item: given each part of a result that comes in parts.
 
     Raises:
         OutriderError: no agent answers there, it is another user's, or it refused; the exit code of a
@@ -39,7 +41,7 @@ def ask(
             agent.settimeout(timeout_s)
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused early: it says why
                 agent.sendall(wire.encode(request))
-            return _listen(agent, on_progress)
+            return _listen(agent, on_progress, on_item)
         except PermissionError as error:
             raise OutriderError(f"{path} belongs to another user", "Use the agent's user, or sudo") from error
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
@@ -52,12 +54,18 @@ def ask(
             raise OutriderError(f"The agent at {path} does not answer: {error.strerror or error}") from error
 
 
-def _listen(agent: socket.socket, on_progress: Callable[[str], None]) -> dict[str, Any]:
+def _listen(
+    agent: socket.socket,
+    on_progress: Callable[[str], None],
+    on_item: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
     with agent.makefile("rb") as lines:
         for line in lines:
             message = wire.decode(line)
             if "progress" in message:
                 on_progress(str(message["progress"]))
+            elif isinstance(item := message.get("item"), dict):
+                on_item(item)
             elif "error" in message:
                 raise _refusal(str(message["error"]), message.get("exit"))
             elif isinstance(result := message.get("result"), dict):

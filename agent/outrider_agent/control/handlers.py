@@ -1,19 +1,27 @@
 """What an agent answers to through its control socket."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from msgspec import Struct
 
-from outrider_agent.control.server import Handler
+from outrider_agent.control.server import Handler, Reply
 from outrider_agent.engine.order import Progress, Swapped, Wish
 from outrider_bundle.errors import UsageError
+
+if TYPE_CHECKING:
+    from outrider_agent.control.watching import Watched
 
 
 class Steered(Protocol):
     """What is needed of `supervisor.Agent`."""
+
+    @property
+    def pipelines(self) -> "Sequence[Watched]":
+        """Those that have been built so far."""
+        ...
 
     def describe(self) -> dict[str, Any]:
         """Return what status shows."""
@@ -43,16 +51,27 @@ class SwapRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 def handlers(agent: Steered) -> Mapping[str, Handler]:
     """Return the commands of `agent`, for a `Server`."""
 
-    def status(_request: dict[str, Any], _progress: Callable[[str], None]) -> dict[str, Any]:
+    def status(_request: dict[str, Any], _reply: Reply) -> dict[str, Any]:
         return agent.describe()
 
-    def swap(request: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
+    def swap(request: dict[str, Any], reply: Reply) -> dict[str, Any]:
         wanted = _swap_request(request)
-        done = agent.swap(wanted.pipeline, Path(wanted.bundle), wanted.wish, progress)
+        done = agent.swap(wanted.pipeline, Path(wanted.bundle), wanted.wish, reply)
         answer: dict[str, Any] = msgspec.to_builtins(done)
         return answer
 
-    return {"status": status, "swap": swap}
+    # What they need is imported when somebody asks: most agents run for ever without.
+    def snapshot(request: dict[str, Any], reply: Reply) -> dict[str, Any]:
+        from outrider_agent.control import watching  # noqa: PLC0415
+
+        return watching.snapshot(agent.pipelines, request, reply)
+
+    def record(request: dict[str, Any], reply: Reply) -> dict[str, Any]:
+        from outrider_agent.control import watching  # noqa: PLC0415
+
+        return watching.record(agent.pipelines, request, reply)
+
+    return {"status": status, "swap": swap, "snapshot": snapshot, "record": record}
 
 
 def _swap_request(request: dict[str, Any]) -> SwapRequest:

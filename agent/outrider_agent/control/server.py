@@ -19,8 +19,8 @@ from typing import Any
 from outrider_agent.control import wire
 from outrider_bundle.errors import MessageError, OutriderError, UsageError
 
-Handler = Callable[[dict[str, Any], Callable[[str], None]], dict[str, Any]]
-"""Takes a request and a function to tell progress with; returns the result, or raises an OutriderError."""
+Handler = Callable[[dict[str, Any], "Reply"], dict[str, Any]]
+"""Takes a request and what to tell its peer with; returns the result, or raises an OutriderError."""
 
 MAX_PEERS = 16
 REQUEST_S = 5.0
@@ -63,7 +63,9 @@ class Server:
             listener = _listen(self._path)
         except OSError as error:
             reason = error.strerror or error
-            log.warning("No control socket at %s: %s; 'status' and 'swap' do not work", self._path, reason)
+            log.warning(
+                "No control socket at %s: %s; 'status', 'swap' and the like do not work", self._path, reason
+            )
             return
         self._listener = listener
         self._thread = threading.Thread(target=self._accept, args=(listener,), name="control", daemon=True)
@@ -99,7 +101,7 @@ class Server:
     def _serve(self, peer: socket.socket) -> None:
         try:
             with peer:
-                _Reply(peer).finish(self._answer(peer))
+                Reply(peer).finish(self._answer(peer))
         except OSError as error:
             log.info("A peer of the control socket left: %s", error.strerror or error)
         finally:
@@ -109,11 +111,11 @@ class Server:
         try:
             _check_user(peer)
             request = wire.decode(_read(peer))
-            return {"result": self._run(request, _Reply(peer).progress)}
+            return {"result": self._run(request, Reply(peer))}
         except OutriderError as error:
             return {"error": str(error), "exit": error.exit_code}
 
-    def _run(self, request: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
+    def _run(self, request: dict[str, Any], reply: "Reply") -> dict[str, Any]:
         command = str(request.get("command"))[:80]
         handler, running = self._handlers.get(command), self._running.get(command)
         if handler is None or running is None:
@@ -123,7 +125,7 @@ class Server:
         if not running.acquire(timeout=BUSY_S):
             raise OutriderError(f"Another '{command}' is under way", "Try again when it has ended")
         try:
-            result = handler(request, progress)
+            result = handler(request, reply)
             wire.encode(result)
         except OutriderError:
             raise
@@ -135,14 +137,19 @@ class Server:
         return result
 
 
-class _Reply:
-    """Lines to one peer. One that has left or does not read is told no more of the progress."""
+class Reply:
+    """Lines to one peer; called with a text, it tells progress. One that has left is told no more of it.
+
+    Args:
+        peer: a connection that nobody else writes to.
+    """
 
     def __init__(self, peer: socket.socket) -> None:
+        """Have said nothing."""
         self._peer = peer
         self._heard = True
 
-    def progress(self, text: str) -> None:
+    def __call__(self, text: str) -> None:
         """Tell the peer how far its command is; never raises, never waits long."""
         if not self._heard:
             return
@@ -150,6 +157,17 @@ class _Reply:
             self.finish({"progress": text})
         except OSError:
             self._heard = False
+
+    def item(self, item: dict[str, Any]) -> None:
+        """Send one of several parts of a result.
+
+        Raises:
+            OutriderError: the peer has left or does not read; what is made for it can end.
+        """
+        try:
+            self.finish({"item": item})
+        except OSError as error:
+            raise OutriderError(f"The peer does not read: {error.strerror or error}") from error
 
     def finish(self, message: dict[str, Any]) -> None:
         """Send a line."""
@@ -177,7 +195,7 @@ def _listen(path: Path) -> socket.socket:
 
 def _turn_away(peer: socket.socket) -> None:
     with peer, contextlib.suppress(OSError):
-        _Reply(peer).finish({"error": f"{MAX_PEERS} others talk to the agent. Try again.", "exit": 1})
+        Reply(peer).finish({"error": f"{MAX_PEERS} others talk to the agent. Try again.", "exit": 1})
 
 
 def _check_user(peer: socket.socket) -> None:

@@ -2,8 +2,11 @@
 
 > {"command": "swap", "pipeline": "belt", ...}
 < {"progress": "loading onnx-int8"}             as many as there are
+< {"item": {...}}                               as many as there are, of a result in parts
 < {"result": {...}}                             or
 < {"error": "what is wrong and its cure", "exit": 20}
+
+Bytes are text in base64 there.
 """
 
 import os

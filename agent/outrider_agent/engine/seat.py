@@ -2,8 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from outrider_agent.engine.mount import Mounted
 from outrider_agent.engine.shadow import Shadow
@@ -24,9 +23,10 @@ class Seat:
         """Start empty."""
         self._dropped = dropped
         self._taken = threading.Event()
-        # Held for a few instructions, never for a frame: a lock that the loop gives back only to take it
-        # again would keep out who waits for it.
+        # For who changes and who drops. A frame takes no lock: the loop says that it is busy before it looks
+        # who sits here, and a change first seats another and then looks whether the loop is busy.
         self._turned = threading.Condition(threading.Lock())
+        self._waiting = 0
         self._turns = 0
         self._busy = False
         self._mounted: Mounted | None = None
@@ -41,22 +41,24 @@ class Seat:
         """Return whether there is a model, waiting up to `wait_s` for one."""
         return self._taken.is_set() or self._taken.wait(wait_s)
 
-    @contextmanager
-    def used(self) -> Iterator[Mounted | None]:
-        """Keep the model, and the shadow read within, from being closed while a frame is on them."""
-        with self._turned:
-            self._busy = True
-            mounted = self._mounted
-        try:
-            yield mounted
-        finally:
+    def enter(self) -> Mounted | None:
+        """Return the model; until `leave`, neither it nor the shadow read meanwhile is closed.
+
+        For one thread, the loop's.
+        """
+        self._busy = True
+        return self._mounted
+
+    def leave(self) -> None:
+        """End what `enter` began: the frame is done."""
+        self._busy = False
+        self._turns += 1
+        if self._waiting:
             with self._turned:
-                self._busy = False
-                self._turns += 1
                 self._turned.notify_all()
 
     def drop(self, mounted: Mounted, why: str) -> None:
-        """Give `mounted` up, within `used`: it has failed. One that was changed meanwhile is not touched."""
+        """Give `mounted` up, between `enter` and `leave`: it has failed. One that was changed stays."""
         with self._turned:
             if self._mounted is not mounted:
                 return
@@ -91,4 +93,8 @@ class Seat:
     def _left(self, patience_s: float) -> bool:
         """Wait until the loop has ended the frame that it is at; the next sees what was changed."""
         turns = self._turns
-        return self._turned.wait_for(lambda: not self._busy or self._turns != turns, patience_s)
+        self._waiting += 1
+        try:
+            return self._turned.wait_for(lambda: not self._busy or self._turns != turns, patience_s)
+        finally:
+            self._waiting -= 1

@@ -11,8 +11,9 @@ from msgspec import Struct
 from outrider_agent.telemetry.histogram import Histogram
 from outrider_bundle.messages.telemetry import Latency, PipelineMetrics, ShadowMetrics
 
-STAGES = ("age", "preprocess", "engine", "decode", "policy", "act", "loop")
-"""`age` is a frame's when it is taken, `loop` from there to the decision; `act` comes after."""
+STAGES = ("age", "preprocess", "engine", "decode", "cascade", "policy", "act", "loop")
+"""`age` is a frame's when it is taken, `loop` from there to the decision; `act` comes after, `cascade` is
+what second models take together."""
 
 NS_PER_MS = 1e6
 MAX_CLASSES = 256

@@ -6,11 +6,21 @@ from outrider_bundle.manifest import Identifier
 from outrider_bundle.messages.codec import Count, Line, Message, Run
 
 
+class CascadeReport(Message, frozen=True, kw_only=True):
+    """A model that looks at what the pipeline's own has found; the fields are those of `PipelineReport`."""
+
+    bundle: Identifier
+    version: Line
+    digest: Line
+    variant: Line
+    placement: dict[str, Any]
+
+
 class PipelineReport(Message, frozen=True, kw_only=True):
     """One pipeline.
 
     `bundle` is the manifest's name, `placement` where the model really runs, `isolation` whether in a process
-    of its own (`child`) or in the agent's (`inline`).
+    of its own (`child`) or in the agent's (`inline`); `cascade` are the models behind it.
     """
 
     bundle: Identifier
@@ -20,6 +30,7 @@ class PipelineReport(Message, frozen=True, kw_only=True):
     runtime: Line
     isolation: Line = ""
     placement: dict[str, Any]
+    cascade: tuple[CascadeReport, ...] = ()
     state: Literal["STARTING", "RUNNING", "DEGRADED", "STOPPED"]
     reason: Line = ""
 
