@@ -33,6 +33,9 @@ sys.stdin.read()
 """
 """Imports, load, one run; then it waits to be looked at."""
 
+LIBRARIES = "import argparse, importlib.metadata, logging, msgspec, paho.mqtt.client, tomllib\n"
+"""What a daemon needs that reads a configuration, finds plug-ins and has a link; nothing is ours."""
+
 
 def graph(model: str, folder: Path) -> Path:
     """Return the graph of the bundle `model`, unpacked with its weights as on a device."""
@@ -88,10 +91,13 @@ def agent(config: Path) -> Iterator[int]:
 
 
 @contextmanager
-def bare(path: Path) -> Iterator[int]:
-    """Run the short program on the graph at `path` and yield its process id once it has run the model."""
+def bare(path: Path, more: str = "") -> Iterator[int]:
+    """Run the short program on the graph at `path` and yield its process id once it has run the model.
+
+    `more` are lines that it begins with.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-c", BARE, str(path)],
+        [sys.executable, "-c", more + BARE, str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=one_thread(),
