@@ -1,8 +1,9 @@
 """CPU of two pipelines on one camera over the bare inference of both models plus one decode of its frames.
 
-The agent's side is a process and its two engines: one reader of the video, a mailbox, preprocessing, engine,
-decoder, policy and actions for each pipeline. The other side is one process that for each of the same frames
-decodes it and runs each model's library on an input that is ready. They take turns on one core.
+The agent's side is a process, with both models inline or in engines of their own: one reader of the video, a
+mailbox, preprocessing, engine, decoder, policy and actions for each pipeline. The other side is one process
+that for each of the same frames decodes it and runs each model's library on an input that is ready. They take
+turns on one core.
 """
 
 import os
@@ -16,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
-from outrider_agent.bench.compare import WARM, ratio
+from outrider_agent.bench.compare import WARM, Ratio, ratio
 from outrider_bundle.bars import Row
 from outrider_fleet.broker import Broker
 from proofs.agent.runs import NAMES, bundles, cpu_s, family, one_thread, say
@@ -35,35 +37,55 @@ SOURCE = "camera"
 
 
 def rows() -> tuple[Row, ...]:
-    """Measure in turns."""
+    """Measure both ways, each in turns with the other side."""
     bundles()
     core = min(os.sched_getaffinity(0))
+    inline, child = (_compared(isolation, core) for isolation in ("inline", "child"))
+    each = ", ".join(f"{part} {MS * took:.2f}" for part, took in inline.parts.items())
+    pairs = scaled(STARTS) * scaled(ROUNDS)
+    how = (
+        f"CPU time, isolation inline, {pairs} interleaved pairs of {FRAMES} frames of a video, "
+        f"{scaled(STARTS)} starts, all on one core, half of them {_half(inline.turns)}; agent: one shared "
+        f"source that decodes, {' and '.join(NAMES)}, preprocessing, decisions to a broker; here "
+        f"{MS * inline.spent_s:.2f} ms a frame; bare, frame by frame: {each} ms, inputs ready, one thread "
+        f"each; over each part alone in warm caches {inline.alone.median:.3f}; with isolation child "
+        f"{child.turns.median:.3f} ({_half(child.turns)}), {child.alone.median:.3f} over warm parts"
+    )
+    return (
+        Row(id="pipelines.two", value=inline.turns.median, sense="<=", limit=1.05, unit="ratio", how=how),
+    )
+
+
+class Compared(Struct, frozen=True, kw_only=True):
+    """One isolation over the bare side: in turns, over each part alone; medians of both sides in seconds."""
+
+    turns: Ratio
+    alone: Ratio
+    spent_s: float
+    parts: dict[str, float]
+
+
+def _compared(isolation: str, core: int) -> Compared:
     over: list[float] = []
     bare: list[dict[str, dict[str, float]]] = []
     with tempfile.TemporaryDirectory() as name, Broker(Path(name) / "broker") as broker:
         for number in range(scaled(STARTS)):
-            say(f"pipelines: start {number + 1}")
+            say(f"pipelines: {isolation}, start {number + 1}")
             private = Path(name) / f"agent-{number}"
-            with _agent(private, broker.url, core) as (agent, given), _bare(core) as process:
+            with _agent(private, broker.url, isolation, core) as (agent, given), _bare(core) as process:
                 given.give(WARM)
                 _bare_s(process, WARM)
                 for _ in range(scaled(ROUNDS)):
                     over.append(_agent_s(agent, given))
                     bare.append(_bare_s(process, FRAMES))
                 _check(agent, WARM + scaled(ROUNDS) * FRAMES)
-    spread, alone = (ratio(over, [sum(one[way].values()) for one in bare]) for way in ("turns", "alone"))
-    each = ", ".join(
-        f"{part} {MS * statistics.median(one['turns'][part] for one in bare):.2f}"
-        for part in bare[0]["turns"]
-    )
-    how = (
-        f"CPU time, {len(over)} interleaved pairs of {FRAMES} frames of a video, {scaled(STARTS)} starts, "
-        f"all on one core, half of them {spread.low:.3f} to {spread.high:.3f}; agent: one shared source that "
-        f"decodes, {' and '.join(NAMES)} in engines of their own, preprocessing, decisions to a broker; here "
-        f"{MS * statistics.median(over):.2f} ms a frame; bare, frame by frame: {each} ms, inputs ready, one "
-        f"thread each; over each part alone in warm caches {alone.median:.3f}"
-    )
-    return (Row(id="pipelines.two", value=spread.median, sense="<=", limit=1.05, unit="ratio", how=how),)
+    turned, alone = (ratio(over, [sum(one[way].values()) for one in bare]) for way in ("turns", "alone"))
+    parts = {part: statistics.median(one["turns"][part] for one in bare) for part in bare[0]["turns"]}
+    return Compared(turns=turned, alone=alone, spent_s=statistics.median(over), parts=parts)
+
+
+def _half(spread: Ratio) -> str:
+    return f"{spread.low:.3f} to {spread.high:.3f}"
 
 
 def _agent_s(agent: Agent, given: turns.Turns) -> float:
@@ -84,7 +106,7 @@ def _check(agent: Agent, frames: int) -> None:
 
 
 @contextmanager
-def _agent(folder: Path, url: str, core: int) -> Iterator[tuple[Agent, turns.Turns]]:
+def _agent(folder: Path, url: str, isolation: str, core: int) -> Iterator[tuple[Agent, turns.Turns]]:
     folder.mkdir()
     path = folder / "turns.socket"
     pipelines = [
@@ -94,7 +116,7 @@ def _agent(folder: Path, url: str, core: int) -> Iterator[tuple[Agent, turns.Tur
             "source": SOURCE,
             "policy": {"kind": "rules", "rules": [{"label": "*", "cooldown_s": 1.0}]},
             "actions": [{"kind": "mqtt"}],
-            "engine": {"isolation": "child", "threads": 1},
+            "engine": {"isolation": isolation, "threads": 1},
             "idle_s": LONG_S,
             "stale_s": LONG_S,
         }
