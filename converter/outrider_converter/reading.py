@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from outrider_bundle.errors import EngineError
-from outrider_bundle.manifest import File, Layout, Manifest, Tensor, Variant
+from outrider_bundle.manifest import File, Input, Layout, Manifest, Tensor, Variant
 from outrider_converter.accuracy import Indices
 from outrider_converter.dataset import Frames
 from outrider_converter.fidelity import Outputs
@@ -88,13 +89,21 @@ def _stated(manifest: Manifest) -> Variant:
         rank=0,
         files=(File(role="model", blob="teacher"),),
         inputs=tuple(_tensor(one.name, one.shape) for one in manifest.inputs),
-        outputs=tuple(_tensor(one.name, one.shape) for one in manifest.outputs),
+        outputs=tuple(_answer(_tensor(one.name, one.shape), manifest.inputs[0]) for one in manifest.outputs),
     )
 
 
 def _tensor(name: str, shape: tuple[int, ...]) -> Tensor:
     layouts: dict[int, Layout] = {3: "NCT", 4: "NCHW"}
     return Tensor(name=name, shape=shape, dtype="float32", layout=layouts.get(len(shape), "NC"))
+
+
+def _answer(output: Tensor, given: Input) -> Tensor:
+    """Return an output in its file's order: one of the input's sizes may have the channels last."""
+    turned: dict[Layout, Layout] = {"NCT": "NTC", "NCHW": "NHWC"}
+    if output.shape == given.shape or output.shape != (given.shape[0], *given.shape[2:], given.shape[1]):
+        return output
+    return replace(output, layout=turned.get(given.layout, output.layout))
 
 
 def _margin(values: tuple[float, ...]) -> float:

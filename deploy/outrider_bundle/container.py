@@ -142,7 +142,7 @@ class Bundle:
             # O_NONBLOCK: opening a FIFO must not wait for its other end.
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError as error:
-            raise BundleError(f"There is no bundle {path}") from error
+            raise BundleError(f"There is no bundle {path}", "Correct the path") from error
         except (OSError, ValueError) as error:
             raise BundleError(f"{path} cannot be opened: {_reason(error)}") from error
         try:

@@ -43,9 +43,15 @@ def convert(data: Mapping[str, Any], kind: type[S], where: str) -> tuple[S | Non
 
 def summary(what: str, faults: list[str]) -> str:
     """Return one message for all `faults` of `what`."""
-    if len(faults) == 1:
-        return f"{what}: {faults[0]}"
-    return "\n  ".join([f"{what} has {len(faults)} faults:", *faults])
+    lines = [unstopped(fault) for fault in faults]
+    if len(lines) == 1:
+        return f"{what}: {lines[0]}"
+    return "\n  ".join([f"{what} has {len(lines)} faults:", *lines])
+
+
+def unstopped(fault: str) -> str:
+    """Return a fault without the full stop that an error's text ends with; more follows it in a message."""
+    return fault if fault.endswith("..") else fault.removesuffix(".")
 
 
 def table(path: Path, error: type[OutriderError]) -> dict[str, Any]:

@@ -241,6 +241,18 @@ def test_samples_must_be_the_input_of_the_model(tmp_path: Path) -> None:
     mqtt = '[pipelines.source]\nkind = "mqtt"\ntopic = "t"\nfields = ["x"]\nseq = "n"\nwindow = 64\n'
     path.write_text(path.read_text()[:source] + mqtt + path.read_text()[policy:])
     has(check(path), "'mqtt' needs a broker", "source.window: 64 samples of 1 fields are no input")
+    path.write_text(path.read_text().replace('["x"]', '["x", "y"]\nlayout = "NCT"'))
+    has(check(path), "source.layout: windows are (2, 64)", "takes (64, 2); set layout = 'NTC'")
+
+
+def test_a_user_that_is_not_there_and_texts_of_errors_read_well(write: Write) -> None:
+    path = write(
+        {"engine": {"user": "nobody-of-that-name", "isolation": "child"}, "policy": {"kind": "rule"}}
+    )
+    has(check(path), "policy.kind: There is no 'rule'", "engine.user: there is no user 'nobody-of-that-name'")
+    with pytest.raises(UsageError, match=r"Installed: [a-z, ]+\.?\n") as caught:
+        cli.main(["check", str(path)])
+    assert ".." not in str(caught.value)
 
 
 def described(*labels_seen: str) -> Manifest:

@@ -122,6 +122,7 @@ def test_all_faults_of_file_and_plugins_are_said_at_once(tmp_path: Path) -> None
         ("telemetry_interval_s = 2", 'ca = "a.pem"', "mqtts://"),
         (":2222", ":99999", "link: "),
         (":2222", "/topic", "link: url must be like"),
+        ("mqtt://", "mqtt://line-7:secret@", "link: url may not hold a user; use username and password_file"),
         ('id = "line-7"', 'id = "line 7"', "device.id"),
         ('isolation = "inline"', 'isolation = "moon"', "'moon' is none of these: auto, child, inline"),
     ],

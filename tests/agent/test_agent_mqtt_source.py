@@ -12,6 +12,7 @@ import cbor2
 import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
@@ -165,6 +166,15 @@ def test_lists_cbor_and_times(broker: Broker, sensor: Client) -> None:
         eventually(lambda: len(reader.frames) == 2)
     assert [frame.id for frame in reader.frames] == ["101.000000", "102.000000"]
     assert reader.frames[1].array.tolist() == [[2.0], [3.0], [4.0]]
+
+
+def test_windows_may_have_a_row_for_each_field(broker: Broker, sensor: Client) -> None:
+    with Reader(MqttSource(replace(OPTIONS, layout="NCT", late=0), context(broker))) as reader:
+        send(sensor, [*range(4)])
+        eventually(lambda: reader.frames)
+        array = reader.frames[0].array
+        assert array.flags.c_contiguous
+        np.testing.assert_array_equal(array, np.array([row(place) for place in range(4)], np.float32).T)
 
 
 def test_a_broker_of_its_own_comes_before_that_of_the_agent(broker: Broker, sensor: Client) -> None:

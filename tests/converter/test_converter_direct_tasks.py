@@ -45,6 +45,17 @@ def write_linear(path: Path, outputs: int, *, softmax: bool = False) -> Path:
     return path
 
 
+def write_memory(path: Path) -> Path:
+    """Write what remembers of a window of 8 samples of 2 channels, `(1, 8, 2)`, the mean over time."""
+    entry, answer = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 8, 2]) for n in ("x", "y"))
+    mean = numpy_helper.from_array(np.full((1, 8, 8), 1 / 8, np.float32), "mean")
+    nodes = [helper.make_node("MatMul", ["mean", "x"], ["y"], "layer")]
+    graph = helper.make_graph(nodes, "memory", [entry], [answer], [mean])
+    opset = helper.make_opsetid("", 17)
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), path)
+    return path
+
+
 def given(folder: Path, *, labelled: bool = False) -> list[str]:
     """Return the options that say what four features are."""
     (folder / "pre.toml").write_text(ARRAY)
@@ -158,6 +169,20 @@ def test_a_reconstruction_is_judged_by_its_score(tmp_path: Path) -> None:
     with Bundle.open(path) as bundle:
         decoder = bundle.manifest.outputs[0].decoder
     assert decoder == AnomalyDecoder(threshold=2.5, method="reconstruction")
+
+
+def test_a_reconstruction_of_windows_with_the_channels_last_is_read_in_that_order(tmp_path: Path) -> None:
+    model = write_memory(tmp_path / "memory.onnx")
+    (tmp_path / "pre.toml").write_text('kind = "array"\nmean = [0.0]\nstd = [1.0]\nlayout = "NTC"\n')
+    source = np.random.default_rng(1)
+    windows = source.normal(0, 0.3, (400, 2, 8)) + source.normal(0, 1, (400, 2, 1))
+    np.savez(tmp_path / "windows.npz", x=windows.astype(np.float32))
+    options = ["--task", "anomaly", "--threshold", "0.2", "--target", "cpu-x86-avx2", "--drop", "20"]
+    options += ["--calibration", str(tmp_path / "windows.npz"), "--preprocess", str(tmp_path / "pre.toml")]
+    report, path = convert(tmp_path, model, options)
+    floats = {v.id: v for v in report.variants}["onnx-float32"]
+    assert floats.accuracy == pytest.approx(1.0, abs=1e-6)
+    assert main(["prove", str(path), "--all-variants"]) == 0
 
 
 def test_all_that_is_missing_of_a_task_is_said_at_once(

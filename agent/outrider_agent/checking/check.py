@@ -49,7 +49,7 @@ def check(path: Path) -> Report:
         config=str(path),
         device=checker.device.id if checker.device else "",
         pipelines=tuple(str(branch.table.get("id", "?")) for branch in checker.branches),
-        faults=tuple(dict.fromkeys(checker.faults)),
+        faults=tuple(dict.fromkeys(settings.unstopped(fault) for fault in checker.faults)),
         warnings=tuple(dict.fromkeys(checker.warnings)),
     )
 
@@ -129,6 +129,8 @@ class _Checker:
     def _engine(self, engine: Engine, manifest: Manifest | None, where: str) -> None:
         if engine.python is not None and (why := files.unreadable(engine.python)):
             self.faults.append(f"{where}.python: {why}")
+        if engine.user and not files.known_user(engine.user):
+            self.faults.append(f"{where}.user: there is no user '{engine.user}'")
         if manifest is not None:
             faults, warnings = bundles.variants(manifest, engine, where)
             self.faults += faults

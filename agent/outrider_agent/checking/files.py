@@ -1,5 +1,6 @@
 """Files that a configuration names beside its bundles: are they there, and what they should be?"""
 
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,3 +56,12 @@ def unreadable(path: Path) -> str:
         return f"there is no file {path}"
     except OSError as error:
         return f"{path} cannot be read: {error.strerror}"
+
+
+def known_user(name: str) -> bool:
+    """Tell whether this machine has a user `name`."""
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True

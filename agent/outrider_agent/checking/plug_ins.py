@@ -57,15 +57,21 @@ def _video(options: Any, manifest: Manifest | None) -> Iterator[str]:  # noqa: A
 
 def _samples(options: Any, manifest: Manifest | None) -> Iterator[str]:  # noqa: ANN401
     """Judge the source `mqtt`: its windows are the model's input."""
-    given = (options.window, len(options.fields))
+    samples, fields = options.window, len(options.fields)
+    given = (fields, samples) if options.layout == "NCT" else (samples, fields)
     if manifest is None:
         return
     if isinstance(manifest.inputs[0].preprocess, ImagePreprocess):
         yield f"kind: 'mqtt' gives windows of numbers, and {_called(manifest)} takes pictures"
         return
     wanted = tuple(manifest.inputs[0].shape[1:])
-    if wanted not in {given, given[1:] if given[0] == 1 else given}:
-        given_as = f"{given[0]} samples of {given[1]} fields"
+    if wanted in {given, (fields,) if samples == 1 else given}:
+        return
+    if wanted == given[::-1]:
+        other = "NTC" if options.layout == "NCT" else "NCT"
+        yield f"layout: windows are {given}, and {_called(manifest)} takes {wanted}; set layout = '{other}'"
+    else:
+        given_as = f"{samples} samples of {fields} fields"
         yield f"window: {given_as} are no input of {_called(manifest)}, which takes {wanted}"
 
 

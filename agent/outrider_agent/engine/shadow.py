@@ -63,7 +63,7 @@ class Shadow:
         self._mounted, self._share, self._frames = mounted, share, frames
         self._deadline_ns, self._hang_ns = int(deadline_s * 1e9), int(hang_s * 1e9)
         self.finished = threading.Event()
-        self.gone = ""
+        self.gone = self.fault = ""
         self._due = 0.0
         self._run: _Run | None = None
         self._offered = self._errors = 0
@@ -142,13 +142,14 @@ class Shadow:
         if waited_ns > self._deadline_ns + self._hang_ns:
             raise GoneError(f"The engine hangs: a run has not ended after {waited_ns / 1e9:.2g} s")
         if waited_ns > self._deadline_ns and not run.late:
-            run.late = True
+            run.late, self.fault = True, "late"
             self._errors += 1
             self._count()
 
     def _failed(self, error: object) -> None:
         late, self._run = self._run is not None and self._run.late, None
         self._errors += not late
+        self.fault = str(error)
         if isinstance(error, GoneError):
             self.gone = str(error)
         self._count()

@@ -136,8 +136,10 @@ def _fault(shadow: Shadow, record: Record, order: Order) -> OutriderError | None
         )
         return EngineError(what, "Is there input? Ask for fewer frames or a larger share")
     if record.errors > record.frames:
+        counts = f"{record.errors} times, and answered {record.frames}"
         return EngineError(
-            f"The new model failed or was late {record.errors} times, and answered {record.frames}"
+            f"The new model failed or was late {counts}; the last time: {shadow.fault.rstrip('.')}",
+            "The old one stays",
         )
     if record.agreement < order.wish.agreement:
         what = (

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Annotated, Literal
 
+import numpy as np
 from msgspec import Meta, Struct
 
 from outrider_agent.broker import BrokerOptions
@@ -41,6 +42,8 @@ class MqttOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         period_s: seconds from one sample to the next, for `time`.
         window: samples in a window.
         hop: samples from one window to the next.
+        layout: of a window: `NTC` has a row for each sample, `NCT` a row for each field, as models that the
+            converter makes take it.
         late: how many places a sample may come behind a newer one; so long a missing one is waited for.
         gap: the longest run of missing samples that is filled; no window reaches over a longer one.
         restart: a sample so many places behind the newest says that its sender has started again.
@@ -56,6 +59,7 @@ class MqttOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     period_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 0.0
     window: Annotated[int, Meta(ge=1, le=1 << 20)]
     hop: Annotated[int, Meta(ge=1, le=1 << 20)] = 1
+    layout: Literal["NTC", "NCT"] = "NTC"
     late: Place = 0
     gap: Place = 0
     restart: Annotated[int, Meta(ge=1, le=1 << 20)] = 1000
@@ -109,7 +113,9 @@ class Queue:
 
 
 class MqttSource:
-    """Yields windows, float32 `(window, fields)`, called by the number or time of their last sample.
+    """Yields windows, called by the number or time of their last sample.
+
+    They are float32 `(window, fields)`, with the layout `NCT` `(fields, window)`.
 
     A window is handed on when the one before was released, so that none is lost to the mailbox. Its
     `time_s` is when the sample came that completed it.
@@ -139,6 +145,7 @@ class MqttSource:
         layout = Layout(fields=options.fields, seq=options.seq, time=options.time, period_s=options.period_s)
         self._samples = Samples(options.format, layout, self._name)
         self._windows = Windows(_shape(options), len(options.fields))
+        self._turned = options.layout == "NCT"
         self._queue = Queue(options.queue)
         self._demand = OnDemand()
         self._seq = count()
@@ -182,7 +189,7 @@ class MqttSource:
         return Frame(
             id=self._samples.label(window.last),
             time_s=at_s,
-            array=window.values,
+            array=np.ascontiguousarray(window.values.T) if self._turned else window.values,
             seq=next(self._seq),
             release=self._demand.released,
         )
