@@ -49,11 +49,13 @@ class BrokerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     queue_bytes: Annotated[int, Meta(ge=1024, le=1 << 34)] = 8 << 20
 
     def __post_init__(self) -> None:
-        """Refuse a url that names no broker, and half a certificate."""
+        """Refuse a url that names no broker or holds a secret, and half a certificate."""
         parts = urlsplit(self.url)
         port = parts.port  # raises ValueError where it is no number
         if parts.scheme not in PORTS or not parts.hostname or port == 0 or parts.path.strip("/"):
             raise ValueError("url must be like mqtt://host:1883 or mqtts://host:8883")
+        if parts.username is not None:  # nobody would ask for it, and logs tell the url
+            raise ValueError("url may not hold a user; use username and password_file")
         if (self.cert is None) != (self.key is None):
             raise ValueError("cert and key belong together")
         if (self.ca or self.cert) and parts.scheme != "mqtts":

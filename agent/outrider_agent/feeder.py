@@ -49,7 +49,10 @@ class Feeder:
     def stop(self) -> None:
         """End the source; a thread that a driver does not let go is left behind and said."""
         self._stopping = True
-        self._source.close()
+        try:
+            self._source.close()
+        except Exception:
+            log.exception("The source of '%s' does not close well", self._name)
         self._sink.close()
         if self._thread.is_alive():
             self._thread.join(JOIN_S)

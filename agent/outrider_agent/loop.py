@@ -110,13 +110,16 @@ class Loop:
 
     def run(self) -> None:
         """Loop until the mailbox has ended; outputs are safe before the first frame and after the last."""
-        self.make_safe()
-        while not (self._ending or self._stages.mailbox.ended):
-            self.tick()
-        self.make_safe()
+        self._seen_ns = self._clock_ns()  # loading the models of other pipelines may have taken long
+        try:
+            self.make_safe()
+            while not (self._ending or self._stages.mailbox.ended):
+                self.tick()
+        finally:
+            self.make_safe()
 
     def end(self) -> None:
-        """Turn no more after this turn, whatever is still in the mailbox."""
+        """Turn no more after this turn, whatever is still in the mailbox, and act no more in this one."""
         self._ending = True
 
     def tick(self) -> None:
@@ -180,7 +183,7 @@ class Loop:
             perception=perception,
             decisions=tuple(decision.data for decision in decisions),
             why=self._why(perception),
-            error="" if perception else self.health.reason,
+            error=self.health.reason if self._stale or perception is None else "",
             took_ns=self._clock_ns() - begun_ns,
         )
         for tap in taps:
@@ -215,8 +218,10 @@ class Loop:
         for label in perception.labels:
             self.meters.saw(label)
         self._fine("engine")
-        self._fresh(min(taken_ns, begun_ns))
-        return perception, self._decide(frame, perception, begun_ns)
+        if self._fresh(min(taken_ns, begun_ns)):
+            return perception, self._decide(frame, perception, begun_ns)
+        self.watch()  # what was seen is too old to act on
+        return perception, ()
 
     def _decide(self, frame: Frame, perception: Perception, begun_ns: int) -> Sequence[Decision]:
         meters, before_ns = self.meters, self._clock_ns()
@@ -247,12 +252,15 @@ class Loop:
         for decision in decisions:
             try:
                 event = self._emit("decision", decision.data, frame.id)
-            except OutriderError as error:
+            except Exception as error:  # noqa: BLE001 - a policy may decide on anything
                 self._failed("policy", error)
                 continue
             self.meters.decisions += 1
             for name, action in self._stages.actions.items():
-                self._guarded(f"action.{name}", action.apply, event)
+                if not (self._stale or self._ending):  # another thread may have made outputs safe meanwhile
+                    self._guarded(f"action.{name}", action.apply, event)
+        if self._stale:  # or it has just now, between the question and the action
+            self.make_safe()
 
     def _guarded(self, part: str, call: Callable[..., None], *arguments: object) -> None:
         """Let one action fail without the others."""
@@ -263,12 +271,15 @@ class Loop:
         else:
             self._fine(part)
 
-    def _fresh(self, seen_ns: int) -> None:
+    def _fresh(self, seen_ns: int) -> bool:
+        """Note when something was seen; return whether that may be acted on."""
         with self._watching:
             self._seen_ns = max(self._seen_ns, seen_ns)
-            if self._clock_ns() - self._seen_ns < self._stale_ns:
-                self._stale = False
-                self._fine("perception")
+            if self._clock_ns() - self._seen_ns >= self._stale_ns:
+                return False
+            self._stale = False
+            self._fine("perception")
+            return True
 
     def _failed(self, part: str, error: object) -> None:
         self.meters.errors += 1

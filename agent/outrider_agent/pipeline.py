@@ -95,7 +95,8 @@ class Pipeline:
         with contextlib.ExitStack() as built:
             built.callback(self._models.stop)
             self._models.open(setting.progress)
-            self._actions = actions(config.actions, setting.context, built)
+            self._outputs = built.enter_context(contextlib.ExitStack())
+            self._actions = actions(config.actions, setting.context, self._outputs)
             self._loop = self._make_loop(config)
             self._built = built.pop_all()
         self._thread = threading.Thread(target=self._run, name=f"loop-{self.id}", daemon=True)
@@ -158,6 +159,7 @@ class Pipeline:
             # A model that hangs in this process cannot be interrupted; freeing it would crash.
             log.error("The loop of '%s' does not end; it is left behind", self.id)
             self._loop.make_safe()
+            self._outputs.close()  # waits for what works behind a queue, and takes no further decision
         else:
             self._built.close()
         self._state = "STOPPED"

@@ -118,7 +118,7 @@ def test_the_safe_state_ends_pulses_at_once(chip: FakeChip) -> None:
     assert chip.history == {4: [0, 1, 0]}
     assert not action._ends
     action.close()
-    action._pulses.join(10)
+    action._minder.join(10)
     assert threading.active_count() <= before
 
 
@@ -149,7 +149,7 @@ def test_lines_that_another_holds_are_a_fault(chip: FakeChip) -> None:
 
 
 def test_a_chip_that_goes_away_is_asked_for_again(chip: FakeChip, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpio, "RETRY_S", 0.0)
+    monkeypatch.setattr(gpio, "RETRY_S", 0.001)
     action = act(chip, output("gate", 4, pulse_ms=60_000))
     chip.broken = True
     with pytest.raises(OutriderError, match="No such device"):
@@ -158,12 +158,29 @@ def test_a_chip_that_goes_away_is_asked_for_again(chip: FakeChip, monkeypatch: p
     with pytest.raises(OutriderError, match="No such"):
         action.safe_state()
     chip.broken = False
+    action._retry_s = 0.0
     action.apply(event(gate=1))
     assert chip.levels == {4: 1}
     chip.broken = True
     with pytest.raises(OutriderError, match="No such device"):
         action.close()
     action.close()
+    assert not chip.held
+
+
+def test_lines_that_could_not_be_made_safe_are_as_soon_as_they_are_there(
+    chip: FakeChip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpio, "RETRY_S", 0.01)
+    action = act(chip, output("gate", 4))
+    action.apply(event(gate=1))
+    chip.broken = True
+    with pytest.raises(OutriderError, match="No such device"):
+        action.safe_state()
+    chip.broken = False
+    chip.wait(4, 0)
+    action.close()
+    action._minder.join(10)
     assert not chip.held
 
 

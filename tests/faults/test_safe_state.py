@@ -15,6 +15,7 @@ from tests.fakes import agents, faulty_runtime, null_bundle, running
 from tests.fakes.agents import AgentProcess
 from tests.fakes.broker import eventually
 from tests.fakes.faulty_runtime import tell
+from tests.fakes.modbus_server import ModbusServer
 from tests.fakes.running import BELT, Noted
 
 STALE_S = 0.4
@@ -103,4 +104,34 @@ def test_an_agent_whose_model_never_returns_tells_of_it_and_can_be_ended(
         assert "outputs are in their safe state" in status()["reason"]
         agent.send(signal.SIGTERM)
         assert agent.wait() == 0, agent.log
+    assert "does not end; it is left behind" in agent.log
+
+
+def rests(server: ModbusServer) -> bool:
+    """Return whether nothing is written for a while."""
+    before = len(server.writes)
+    time.sleep(0.5)
+    return len(server.writes) == before
+
+
+def test_an_agent_that_leaves_a_hanging_loop_behind_waits_for_its_outputs_to_be_safe(
+    tmp_path: Path, trigger: Path
+) -> None:
+    null_bundle.write_images(tmp_path / "images", 3)
+    valves = [{"key": "valve", "table": "coil", "address": at, "safe": False} for at in range(32)]
+    with ModbusServer() as server:
+        changed = {
+            "source": {"kind": "images", "path": str(tmp_path / "images"), "fps": running.FPS, "loop": True},
+            "policy": {"kind": "rules", "rules": [{"label": "*", "data": {"valve": True}}]},
+            "actions": [{"kind": "modbus", "url": server.url, "outputs": valves}],
+            "engine": {**running.ENGINE, "isolation": "inline"},
+            "stale_s": 600.0,
+        }
+        with AgentProcess(tmp_path, agents.document(tmp_path, None, changed)) as agent:
+            server.wait("coil", 31, 1, wait_s=running.PATIENCE_S)
+            tell(trigger, "hang")
+            eventually(lambda: rests(server))
+            agent.send(signal.SIGTERM)
+            assert agent.wait() == 0, agent.log
+        assert not any(server.coil(at) for at in range(32))
     assert "does not end; it is left behind" in agent.log

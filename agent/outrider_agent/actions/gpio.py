@@ -3,7 +3,8 @@
 Each output takes the value under its key in the decision: 0 and false bring the line to its inactive level,
 everything else to its active one. An output with `pulse_ms` goes back to its safe value after that time; a
 further decision begins the time anew. Lines are requested with their safe values, and the safe state writes
-these at once, in the thread that asks for it.
+these at once, in the thread that asks for it. Lines that are not ours, or were lost when a write failed, are
+asked for again until we have them, and then begin with their safe values once more.
 
 When the agent is killed, the kernel takes its lines back. What level they have then is up to the driver:
 many keep the last one, some make an input of the line. So an output that must not stay on needs a resistor
@@ -27,7 +28,7 @@ from outrider_bundle.errors import OutriderError
 from outrider_bundle.messages.event import Event
 
 RETRY_S = 1.0
-"""How often lines that are not ours are asked for, at most."""
+"""How often lines that are not ours are asked for."""
 VALUES = {0: Value.INACTIVE, 1: Value.ACTIVE}
 
 Line = int | str
@@ -103,7 +104,7 @@ class GpioAction:
         self._closed = False
         self._change = threading.Condition()
         self._ends: dict[Line, float] = {}  # of pulses
-        self._pulses = threading.Thread(target=self._end_pulses, name=f"gpio.{context.pipeline}", daemon=True)
+        self._minder = threading.Thread(target=self._mind, name=f"gpio.{context.pipeline}", daemon=True)
         with self._change:
             self._ask()
 
@@ -120,9 +121,7 @@ class GpioAction:
                 if value is not None and output.pulse_ms:
                     self._ends[output.line] = now + output.pulse_ms / 1000
             if self._ends:
-                if self._pulses.ident is None:
-                    self._pulses.start()
-                self._change.notify_all()
+                self._remind()
 
     def safe_state(self) -> None:
         """Set every line to its safe value and end all pulses."""
@@ -182,18 +181,32 @@ class GpioAction:
         self._failure = OutriderError(
             f"The lines of {self._options.chip} cannot be set: {why}", "See who holds them: gpioinfo"
         )
+        if not self._closed:
+            self._remind()
         return self._failure
 
-    def _end_pulses(self) -> None:
-        """Bring each line back to its safe value when its time has come."""
+    def _remind(self) -> None:
+        """Have the thread look what there is to do."""
+        if self._minder.ident is None:
+            self._minder.start()
+        self._change.notify_all()
+
+    def _mind(self) -> None:
+        """Bring each line back to its safe value when its time has come; ask again for lines not ours."""
         with self._change:
             while not self._closed:
                 now = monotonic()
-                due = [line for line, end_s in self._ends.items() if end_s <= now]
-                if due:
+                if due := [line for line, end_s in self._ends.items() if end_s <= now]:
                     self._end(due)
+                elif self._request is None and now >= self._retry_s:
+                    self._ask()
                 else:
-                    self._change.wait(min(self._ends.values()) - now if self._ends else None)
+                    self._change.wait(self._rest_s(now))
+
+    def _rest_s(self, now: float) -> float | None:
+        """Return for how long there is nothing to do; None for until a call."""
+        times = [*self._ends.values(), *(() if self._request else (self._retry_s,))]
+        return min(times) - now if times else None
 
     def _end(self, due: list[Line]) -> None:
         for line in due:

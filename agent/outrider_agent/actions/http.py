@@ -217,7 +217,8 @@ class HttpAction:
         try:
             status = self._caller.send(body, hurry)
         except (OSError, http.client.HTTPException) as error:
-            why = "does not answer" if isinstance(error, TimeoutError) else f"cannot be reached: {error!r}"
+            late = isinstance(error, TimeoutError)
+            why = "does not answer" if late else f"cannot be reached: {error or type(error).__name__}"
             raise OutriderError(f"The webhook at {host} {why}", "Look whether it runs") from error
         if http.client.OK <= status < http.client.MULTIPLE_CHOICES:
             return
