@@ -54,6 +54,7 @@ class ClassificationReader:
         # The first NaN is the largest and the smallest.
         if not (math.isfinite(largest) and math.isfinite(stored.item(int(stored.argmin())))):
             raise not_a_number()
+        total = 1.0
         if self._softmax:
             total = self._powers(stored, largest)
         else:
