@@ -156,11 +156,14 @@ class Line:
 
     def _connect(self) -> _TcpClient | _SerialClient:
         client = self._new()
-        if not client.connect():
+        try:
+            if not client.connect():
+                raise ConnectionError
+            if isinstance(client, _TcpClient) and client.socket:
+                client.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+        except OSError as error:
             self._rest_until_s = monotonic() + self._backoff.delay_s()
-            raise LostError("cannot be reached")
-        if isinstance(client, _TcpClient) and client.socket:
-            client.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+            raise LostError("cannot be reached") from error
         self._backoff.reset()
         self._rest_until_s = 0.0
         self._client = client

@@ -53,6 +53,13 @@ class Mailbox:
         if self._frames.empty():
             self._frames.put(None)  # wakes who waits; with a frame there, nobody does
 
+    def abandon(self) -> None:
+        """Close it, and drop what is there: nobody will take a frame any more."""
+        self.close()
+        while (frame := self.take(0.0)) is not None or not self._frames.empty():
+            if frame is not None:
+                self._drop(frame)
+
     def _drop(self, frame: Frame) -> None:
         self._dropped += 1
         frame.release()

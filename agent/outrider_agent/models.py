@@ -76,6 +76,15 @@ class Models:
         """How many engines were replaced."""
         return sum(keeper.restarts for keeper in self._all())
 
+    def check(self, manifest: Manifest) -> None:
+        """Check that another first model can work with the cascade.
+
+        Raises:
+            IncompatibleError: it cannot.
+        """
+        seconds = (_last(keeper).admitted.manifest for keeper in self.seconds)
+        check_cascade(manifest, zip(self._table.cascade, seconds, strict=True))
+
     def open(self, progress: Callable[[str], None]) -> None:
         """Seat the best variant of each that proves itself.
 

@@ -26,6 +26,7 @@ from outrider_agent.seams import Context
 from outrider_agent.tap import Taps
 from outrider_agent.telemetry.metrics import NS_PER_MS, Totals, Work
 from outrider_bundle.errors import OutriderError
+from outrider_bundle.manifest import Manifest
 from outrider_bundle.messages.event import Event
 from outrider_bundle.messages.reported import PipelineReport
 from outrider_bundle.messages.telemetry import ShadowMetrics
@@ -136,6 +137,14 @@ class Pipeline:
         """Where the model really runs."""
         return described(self.mounted.engine.placement)
 
+    def check(self, manifest: Manifest) -> None:
+        """Check that a bundle can take the place of the one that sees frames.
+
+        Raises:
+            IncompatibleError: the cascade behind it could not work with it.
+        """
+        self._models.check(manifest)
+
     def start(self) -> None:
         """Begin to perceive and act."""
         self._state = "RUNNING"
@@ -237,6 +246,7 @@ class Pipeline:
         except Exception as error:
             log.exception("The loop of '%s' failed", self.id)
             self._crash = OutriderError(f"The loop of '{self.id}' failed: {error!r}")
+        self._supply.mailbox.abandon()  # others may share its source, which waits for its frames
         self._state = "STOPPED"
         self._on_change()
 

@@ -25,8 +25,10 @@ from outrider_bundle.errors import OutriderError
 from outrider_bundle.topics import Topics
 
 PATIENCE_S = 2.0
-"""For the broker, from the connection to the last acknowledgement; and for an action that works behind a
-queue."""
+"""For the broker, from the connection to the last acknowledgement."""
+
+SETTLE_S = 10.0
+"""For an action that works behind a queue; a safe program may take so long."""
 
 EXAMPLES = """\
 examples:
@@ -117,7 +119,7 @@ def _safe(part: Part, context: Context) -> Made:
         try:
             action.safe_state()
             if settle := getattr(action, "settle", None):
-                settle(PATIENCE_S)
+                settle(SETTLE_S)
         finally:
             action.close()
 

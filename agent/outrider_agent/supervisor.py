@@ -172,6 +172,7 @@ class Agent:
             raise UsageError(f"There is no pipeline '{pipeline}'", f"There are: {names}")
         table = next(c.table for c in self._config.pipelines if c.table.id == pipeline)
         admitted = admit(bundle, self._config.device, self._config.trust, table.engine, progress)
+        chosen.check(admitted.manifest)
         done = swap(chosen.keeper, Order(admitted=admitted, wish=wish, progress=progress))
         self.events.emit(pipeline, "phase", {"state": "SWAPPED", **msgspec.to_builtins(done)})
         return done

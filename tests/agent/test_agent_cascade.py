@@ -9,16 +9,28 @@ import numpy as np
 import pytest
 
 from outrider_agent.cascade import crop, wanted
+from outrider_agent.cli import main
 from outrider_agent.config import CascadeTable
+from outrider_agent.control.client import ask
 from outrider_bundle.container import Bundle
+from outrider_bundle.errors import OutriderError
 from outrider_runtime.perception import Classification, Detection
 from tests.fakes import agents, finder, null_bundle
 from tests.fakes.agents import AgentProcess
-from tests.fakes.broker import Broker, Listener
+from tests.fakes.broker import Broker, Listener, eventually
 from tests.fakes.running import BELT
 
 PICTURE = np.random.default_rng(5).integers(0, 256, (64, 64, 3), np.uint8)
 DETAIL = Classification(index=0, label="red", score=1.0, margin=1.0)
+
+
+def frames(state_dir: Path) -> int:
+    """Return how many frames the running agent has seen."""
+    try:
+        seen: int = ask(state_dir, {"command": "status"})["pipelines"][BELT]["frames"]
+    except (OutriderError, KeyError):  # it is not up yet
+        return 0
+    return seen
 
 
 def thing(label: str, score: float, detail: Classification | None = None) -> Detection:
@@ -106,6 +118,21 @@ def test_a_label_that_is_never_found_is_refused(tmp_path: Path) -> None:
     with AgentProcess(tmp_path, agents.document(tmp_path, None, changed)) as agent:
         assert agent.wait() == 12, agent.log
     assert "finder never finds hat" in agent.log
+
+
+def test_a_swap_to_a_model_that_the_cascade_cannot_follow_is_refused(tmp_path: Path) -> None:
+    finder.write(tmp_path / "finder.orb")
+    null_bundle.write(tmp_path / "sorter.orb")
+    null_bundle.write_images(tmp_path / "images", 2)
+    changed = {
+        "bundle": str(tmp_path / "finder.orb"),
+        "source": {"kind": "images", "path": str(tmp_path / "images"), "fps": 20.0, "loop": True},
+        "cascade": [{"bundle": str(tmp_path / "sorter.orb")}],
+    }
+    with AgentProcess(tmp_path, agents.document(tmp_path, None, changed)) as agent:
+        eventually(lambda: frames(tmp_path / "state") > 0)
+        with pytest.raises(OutriderError, match="Put a detector before a cascade"):
+            main(["swap", str(tmp_path / "sorter.orb"), "--config", str(agent.config)])
 
 
 def test_the_finder_is_a_detector(tmp_path: Path) -> None:

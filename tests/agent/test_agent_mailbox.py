@@ -85,3 +85,12 @@ def test_between_threads_every_frame_is_either_taken_or_dropped() -> None:
     assert len(taken) + mailbox.dropped == 2000
     assert taken == sorted(set(taken))
     assert taken[-1] == 1999
+
+
+def test_an_abandoned_mailbox_gives_its_frame_back_and_takes_no_other() -> None:
+    mailbox, released = Mailbox(), list[int]()
+    mailbox.put(frame(0, released))
+    mailbox.abandon()
+    mailbox.put(frame(1, released))
+    assert mailbox.ended
+    assert (mailbox.dropped, released) == (2, [0, 1])
