@@ -298,4 +298,4 @@ def test_the_installed_script_is_this_dispatcher() -> None:
     )
     assert done.returncode == 10
     assert done.stdout == ""
-    assert done.stderr == "outrider: error: There is no bundle /nowhere.orb\n"
+    assert done.stderr == "outrider: error: There is no bundle /nowhere.orb. Correct the path.\n"
