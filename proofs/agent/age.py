@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from outrider_agent import pipeline
+from outrider_agent import fanout
 from outrider_agent.bench.feed import Feed
 from outrider_agent.bench.setup import NoOptions, Setup, configure
 from outrider_agent.mailbox import Mailbox
@@ -134,7 +134,7 @@ def measured() -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     images: list[Array] = [*frames(4)]
     for _ in range(ROUNDS):
         for way, kind in (("latest", Mailbox), ("queue", Queue)):
-            pipeline.Mailbox = kind
+            fanout.Mailbox = kind
             seen = _run(images)
             begin_s = seen[0][0] + SETTLED_S
             settled = [(at_s, age_s) for at_s, age_s in seen if at_s >= begin_s]

@@ -22,6 +22,7 @@ from proofs.loop.unit import CONFIG, PROGRAM, UNIT, running
 PROGRAMS = ("systemd-nspawn", "unshare", "setpriv")
 INIT = Path("/lib/systemd/systemd")
 HOMES = (Path("/root"), Path("/home"))
+TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - where nspawn and PrivateTmp put empty ones
 CGROUPS, GROUPS = Path("/sys/fs/cgroup"), ("payload", "supervisor")
 ENDS_S = 20.0
 TAIL = 2000
@@ -32,11 +33,11 @@ set -e
 mount -t tmpfs tmpfs /run
 mkdir /run/up /run/work /run/root
 cp -a "$1/." /run/up/
-name="$2"
-shift 2
+name="$2" bind="$3"
+shift 3
 mount -t overlay overlay -o lowerdir=/,upperdir=/run/up,workdir=/run/work /run/root
 exec systemd-nspawn --quiet --directory=/run/root --machine="$name" --register=no --keep-unit \
-    /lib/systemd/systemd "$@"
+    ${bind:+"--bind-ro=$bind"} /lib/systemd/systemd "$@"
 """
 
 
@@ -88,7 +89,8 @@ class Container:
 
     def __enter__(self) -> Self:
         """Boot it; the unit is started as soon as systemd can."""
-        script = ["sh", "-c", BOOT, "boot", str(self._tree), self._name, *ARGUMENTS]
+        bind = str(ROOT) if _within(ROOT, TEMPORARY) else ""
+        script = ["sh", "-c", BOOT, "boot", str(self._tree), self._name, bind, *ARGUMENTS]
         command = [*APART, *script]
         self._before = _cgroups()
         with self.log.open("wb") as log:
@@ -133,10 +135,15 @@ class Container:
 
 
 def _relaxed() -> list[str]:
-    """Return what of the unit cannot be as it is: this checkout and its Python may lie in a home."""
+    """Return what of the unit cannot be as it is: this checkout and its Python may lie where it hides all."""
     needed = [Path(sys.base_prefix), ROOT]
-    hidden = [path for path in needed if any(path.is_relative_to(home) for home in HOMES)]
-    return ["ProtectHome=tmpfs", *(f"BindReadOnlyPaths={path}" for path in hidden)] if hidden else []
+    homes = ["ProtectHome=tmpfs"] if any(_within(path, HOMES) for path in needed) else []
+    hidden = [path for path in needed if _within(path, (*HOMES, *TEMPORARY))]
+    return [*homes, *(f"BindReadOnlyPaths={path}" for path in hidden)]
+
+
+def _within(path: Path, folders: tuple[Path, ...]) -> bool:
+    return any(path.is_relative_to(folder) for folder in folders)
 
 
 def _cgroups() -> set[Path]:
