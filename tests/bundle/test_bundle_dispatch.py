@@ -162,7 +162,7 @@ def test_every_end_has_its_code(argv: list[str], code: int, out: str, err: str, 
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["typed", "number", "x"], "integer"),
+        (["typed", "number", "x"], "int"),
         (["typed", "number"], "argument 'count'"),
         (["typed", "number", "4", "--cod", "6"], "--cod"),
         (["typed", "numbr"], "numbr"),
