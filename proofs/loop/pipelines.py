@@ -41,19 +41,18 @@ def rows() -> tuple[Row, ...]:
     bundles()
     core = min(os.sched_getaffinity(0))
     inline, child = (_compared(isolation, core) for isolation in ("inline", "child"))
-    each = ", ".join(f"{part} {MS * took:.2f}" for part, took in inline.parts.items())
+    each = ", ".join(f"{part} {MS * took:.2f}" for part, took in child.parts.items())
     pairs = scaled(STARTS) * scaled(ROUNDS)
     how = (
-        f"CPU time, isolation inline, {pairs} interleaved pairs of {FRAMES} frames of a video, "
-        f"{scaled(STARTS)} starts, all on one core, half of them {_half(inline.turns)}; agent: one shared "
-        f"source that decodes, {' and '.join(NAMES)}, preprocessing, decisions to a broker; here "
-        f"{MS * inline.spent_s:.2f} ms a frame; bare, frame by frame: {each} ms, inputs ready, one thread "
-        f"each; over each part alone in warm caches {inline.alone.median:.3f}; with isolation child "
-        f"{child.turns.median:.3f} ({_half(child.turns)}), {child.alone.median:.3f} over warm parts"
+        f"CPU time, isolation child, which `auto` takes for these models, {pairs} interleaved pairs of "
+        f"{FRAMES} frames of a video, {scaled(STARTS)} starts, all on one core, half of them "
+        f"{_half(child.turns)}; agent: one shared source that decodes, {' and '.join(NAMES)}, "
+        f"preprocessing, decisions to a broker; here {MS * child.spent_s:.2f} ms a frame; bare, frame by "
+        f"frame: {each} ms, inputs ready, one thread each; over each part alone in warm caches "
+        f"{child.alone.median:.3f}; with isolation inline {inline.turns.median:.3f} "
+        f"({_half(inline.turns)}), {inline.alone.median:.3f} over warm parts"
     )
-    return (
-        Row(id="pipelines.two", value=inline.turns.median, sense="<=", limit=1.05, unit="ratio", how=how),
-    )
+    return (Row(id="pipelines.two", value=child.turns.median, sense="<=", limit=1.05, unit="ratio", how=how),)
 
 
 class Compared(Struct, frozen=True, kw_only=True):
