@@ -12,12 +12,12 @@ OUTPUTS = "What a model file's outputs are"
 """The help panel of those that are about its outputs."""
 
 
-def _direct(metavar: str, text: str, *names: str) -> Any:  # noqa: ANN401 - a marker for Typer
-    return typer.Option(*names, metavar=metavar, help=text, rich_help_panel=DIRECT)
+def _direct(option: str, metavar: str, text: str) -> Any:  # noqa: ANN401 - a marker for Typer
+    return typer.Option(option, metavar=metavar, help=text, rich_help_panel=DIRECT)
 
 
-def _output(metavar: str, text: str) -> Any:  # noqa: ANN401 - a marker for Typer
-    return typer.Option(metavar=metavar, help=text, rich_help_panel=OUTPUTS)
+def _output(option: str, metavar: str, text: str) -> Any:  # noqa: ANN401 - a marker for Typer
+    return typer.Option(option, metavar=metavar, help=text, rich_help_panel=OUTPUTS)
 
 
 Source = Annotated[
@@ -39,30 +39,40 @@ Reproduce = Annotated[
         help="Make a bundle again and compare; SOURCE is the folder of its recipe, here if left out.",
     ),
 ]
-Target = Annotated[list[str] | None, _direct("NAME", "Device to convert for; may be given again.")]
+Target = Annotated[
+    list[str] | None, _direct("--target", "NAME", "Device to convert for; may be given again.")
+]
 Calibration = Annotated[
     Path | None,
-    _direct("DIR", "Images as the device will see them, flat or in one folder a class; or FILE.npz."),
+    _direct(
+        "--calibration",
+        "DIR",
+        "Images as the device will see them, flat or in one folder a class; or FILE.npz.",
+    ),
 ]
 Preprocess = Annotated[
     Path | None,
-    _direct("FILE", "TOML: how pixels become the input. Without it you are shown one to fill in."),
+    _direct(
+        "--preprocess", "FILE", "TOML: how pixels become the input. Without it you are shown one to fill in."
+    ),
 ]
 Labels = Annotated[
-    str | None, _direct("FILE", "Names of classes or objects, one a line; or none, for raw outputs.")
+    str | None,
+    _direct("--labels", "FILE", "Names of classes or objects, one a line; or none, for raw outputs."),
 ]
 Task = Annotated[
     str | None,
-    _output("TASK", "classification, detection, regression, control or anomaly."),
+    _output("--task", "TASK", "classification, detection, regression, control or anomaly."),
 ]
 Layout = Annotated[
     str | None,
     _output(
+        "--layout",
         "LAYOUT",
         "Of a detector: yolo, yolo-xyxy, yolo-objectness, yolo-end or ssd; by the shapes if left out.",
     ),
 ]
-Box = Annotated[str | None, _output("ORDER", "Of an SSD detector's boxes: yxyx or xyxy.")]
+Box = Annotated[str | None, _output("--box", "ORDER", "Of an SSD detector's boxes: yxyx or xyxy.")]
 Background = Annotated[
     bool | None,
     typer.Option(
@@ -71,19 +81,24 @@ Background = Annotated[
         rich_help_panel=OUTPUTS,
     ),
 ]
-MinScore = Annotated[float | None, _output("P", "Of objects, the smallest; 0.25 if left out.")]
-Iou = Annotated[float | None, _output("SHARE", "Overlap from which two objects are one; 0.45 if left out.")]
-Names = Annotated[
-    str | None, _output("NAMES", "Of numbers or actions: a list with commas, or a file with one a line.")
+MinScore = Annotated[float | None, _output("--min-score", "P", "Of objects, the smallest; 0.25 if left out.")]
+Iou = Annotated[
+    float | None, _output("--iou", "SHARE", "Overlap from which two objects are one; 0.45 if left out.")
 ]
-Space = Annotated[str | None, _output("SPACE", "Of actions: discrete, or continuous.")]
-Threshold = Annotated[float | None, _output("SCORE", "Anomalies score as much or more.")]
+Names = Annotated[
+    str | None,
+    _output("--names", "NAMES", "Of numbers or actions: a list with commas, or a file with one a line."),
+]
+Space = Annotated[str | None, _output("--space", "SPACE", "Of actions: discrete, or continuous.")]
+Threshold = Annotated[float | None, _output("--threshold", "SCORE", "Anomalies score as much or more.")]
 Method = Annotated[
-    str | None, _output("HOW", "Of an anomaly: score or reconstruction; by the shapes if left out.")
+    str | None,
+    _output("--method", "HOW", "Of an anomaly: score or reconstruction; by the shapes if left out."),
 ]
 Drop = Annotated[
     float | None,
     _direct(
+        "--drop",
         "POINTS",
         "Accuracy that may be lost: 2 if the images are labelled. If not, points of disagreement with "
         "the float model: 100, which leaves the decision to --cosine. 2 of regression, control and anomaly, "
@@ -92,10 +107,14 @@ Drop = Annotated[
 ]
 Cosine = Annotated[
     float | None,
-    _direct("C", "Smallest median cosine between the outputs and the float model's; 0.99 if left out."),
+    _direct(
+        "--cosine", "C", "Smallest median cosine between the outputs and the float model's; 0.99 if left out."
+    ),
 ]
-Samples = Annotated[int | None, _direct("N", "Images to calibrate on; 300 if left out.")]
-Name = Annotated[str | None, _direct("NAME", "Of the bundle; the file's if left out.")]
-Version = Annotated[str | None, _direct("V", "Of the bundle; 0.1.0 if left out.")]
-App = Annotated[str | None, _direct("APP", "What the bundle is for; its name if left out.", "--app")]
-Hardware = Annotated[list[str] | None, _direct("H", "What it is for; the targets' if left out.")]
+Samples = Annotated[int | None, _direct("--samples", "N", "Images to calibrate on; 300 if left out.")]
+Name = Annotated[str | None, _direct("--name", "NAME", "Of the bundle; the file's if left out.")]
+Version = Annotated[str | None, _direct("--version", "V", "Of the bundle; 0.1.0 if left out.")]
+App = Annotated[str | None, _direct("--app", "APP", "What the bundle is for; its name if left out.")]
+Hardware = Annotated[
+    list[str] | None, _direct("--hardware", "H", "What it is for; the targets' if left out.")
+]
