@@ -7,7 +7,6 @@ from pathlib import Path
 from msgspec import Struct
 
 from outrider_agent.config import Device, Engine, Trust
-from outrider_agent.requirements import lacking
 from outrider_agent.summary import Skipped
 from outrider_bundle import plugins
 from outrider_bundle.container import Bundle
@@ -15,6 +14,7 @@ from outrider_bundle.errors import IncompatibleError
 from outrider_bundle.manifest import Manifest, Variant
 from outrider_bundle.slot import Slot
 from outrider_runtime.decoders import DECODED
+from outrider_runtime.requirements import lacking
 
 ANY = "any"
 """Hardware that a bundle names if it may run everywhere."""

@@ -20,6 +20,7 @@ from outrider_bundle.manifest import Variant
 from outrider_bundle.slot import Slot
 from outrider_runtime.pipeline import Model
 from outrider_runtime.proof import Proof, expected_for, golden_samples, prove
+from outrider_runtime.requirements import lacking
 
 EXAMPLES = """Examples:
 
@@ -49,13 +50,14 @@ def command(
     all_variants: Annotated[bool, typer.Option("--all-variants", help="Prove every variant.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")] = False,
 ) -> None:
-    """Verify a bundle and run its golden vectors here; without an option those of its first variant.
+    """Verify a bundle and run its golden vectors here; without an option those of the first variant for it.
 
-    Nothing is installed. Ends with exit code 21 if a variant does not reproduce what it must.
+    Nothing is installed. A variant for another processor is left out unless it is named.
+    Ends with exit code 21 if a variant does not reproduce what it must.
     """
     with Bundle.open(file) as bundle:
         bundle.verify()
-        chosen = _choose(bundle.manifest.ranked(), variant, everything=all_variants)
+        chosen, strange = _choose(bundle.manifest.ranked(), variant, everything=all_variants)
         with tempfile.TemporaryDirectory(prefix="outrider-prove-") as folder:
             slot = Slot.unpacked(bundle, [one.id for one in chosen], folder)
             proofs = [_prove(slot, one) for one in chosen]
@@ -65,10 +67,12 @@ def command(
             {**msgspec.structs.asdict(proof), "used": 1.0 - proof.margin, "margin": proof.margin}
             for proof in proofs
         ]
-        text = msgspec.json.encode({"path": str(file), "digest": digest, "proofs": rows})
+        text = msgspec.json.encode({"path": str(file), "digest": digest, "proofs": rows, "left_out": strange})
         typer.echo(msgspec.json.format(text, indent=2).decode())
     else:
         Console().print(_table(proofs))
+        for name, reason in strange.items():
+            typer.echo(f"{name}: left out, {reason}")
     failed = [proof for proof in proofs if not proof.ok]
     if failed:
         reasons = "; ".join(f"{proof.variant}: {proof.reason.rstrip('.')}" for proof in failed)
@@ -76,19 +80,26 @@ def command(
         raise ProofError(f"Not reproduced on this machine: {reasons}", cure)
 
 
-def _choose(ranked: Sequence[Variant], name: str, *, everything: bool) -> Sequence[Variant]:
-    """Return what to prove. A variant that is not ready cannot run anywhere yet: only by name."""
+def _choose(
+    ranked: Sequence[Variant], name: str, *, everything: bool
+) -> tuple[Sequence[Variant], dict[str, str]]:
+    """Return what to prove, and why others are not. What cannot run here is proved only by name."""
     if name and everything:
         raise UsageError("--variant and --all-variants exclude one another", "Give one of them")
     for one in ranked:
         if one.id == name:
-            return (one,)
+            return (one,), {}
     if name:
         raise UsageError(f"There is no variant '{name}'", f"There are: {', '.join(v.id for v in ranked)}")
     ready = [one for one in ranked if one.status == "ready"]
     if not ready:
         raise ProofError("No variant of this bundle is ready to run", "Convert for a runtime that is")
-    return ready if everything else ready[:1]
+    strange = {one.id: reason for one in ready if (reason := lacking(one.requirements))}
+    fit = [one for one in ready if one.id not in strange]
+    if not fit:
+        reasons = "; ".join(f"{variant}: {reason}" for variant, reason in strange.items())
+        raise ProofError(f"No variant of this bundle is for this machine: {reasons}", "Convert for it")
+    return (fit, strange) if everything else (fit[:1], {})
 
 
 def _prove(slot: Slot, variant: Variant) -> Proof:

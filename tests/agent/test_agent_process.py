@@ -13,11 +13,11 @@ import pytest
 
 from outrider_agent import lock, logs
 from outrider_agent.notify import Notifier
-from outrider_agent.requirements import isa, lacking
 from outrider_agent.signals import Signals
 from outrider_agent.telemetry.process import CpuClock, rss_mb
 from outrider_bundle.errors import OutriderError, UsageError
 from outrider_bundle.manifest import Requirements
+from outrider_runtime.requirements import isa, lacking
 
 
 @pytest.mark.parametrize("kind", ["path", "abstract"])

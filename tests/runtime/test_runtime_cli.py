@@ -8,7 +8,7 @@ from rich.console import Console
 from outrider_bundle import dispatch, plugins
 from outrider_bundle.container import Bundle
 from outrider_bundle.errors import MissingExtraError
-from outrider_bundle.manifest import Variant
+from outrider_bundle.manifest import Requirements, Variant
 from outrider_bundle.writer import write_bundle
 from outrider_runtime import cli
 from outrider_runtime.proof import Proof
@@ -190,3 +190,33 @@ def test_nothing_is_left_behind(bundle: Path, tmp_path: Path, monkeypatch: pytes
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     assert "outrider prove sorter.orb --all-variants" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_is_for_another_processor_is_left_out_unless_named(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = rewritten(bundle, {"requirements": Requirements(isa=("quantum",))})
+    assert run(changed, "--all-variants", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [proof["variant"] for proof in found["proofs"]] == IDS[1:]
+    assert found["left_out"] == {IDS[0]: "this processor has no quantum"}
+    assert run(changed, "--all-variants") == 0
+    assert f"{IDS[0]}: left out, this processor has no quantum" in capsys.readouterr().out
+    assert run(changed, "--json") == 0
+    assert [proof["variant"] for proof in json.loads(capsys.readouterr().out)["proofs"]] == IDS[1:2]
+    assert run(changed, "--variant", IDS[0]) == 0
+
+
+def test_a_bundle_for_other_machines_alone_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tiny.orb"
+    write_provable(path)
+    with Bundle.open(path) as opened:
+        variants = tuple(
+            replace(one, requirements=Requirements(isa=("quantum",))) for one in opened.manifest.variants
+        )
+        blobs = {blob.name: bytes(opened.blob(blob.name)) for blob in opened.manifest.blobs}
+        write_bundle(tmp_path / "strange.orb", replace(opened.manifest, variants=variants), blobs)
+    assert run(tmp_path / "strange.orb") == 21
+    assert "No variant of this bundle is for this machine: onnx-float32: this" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from outrider_agent.doctor import sysfs
 from outrider_agent.doctor.row import Row
-from outrider_agent.requirements import isa
+from outrider_runtime.requirements import isa
 
 FAMILIES = {
     "nvidia,tegra": "Jetson",

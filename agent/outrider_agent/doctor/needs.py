@@ -8,11 +8,11 @@ from typing import Any
 from msgspec import Struct
 
 from outrider_agent.doctor.row import Row
-from outrider_agent.requirements import lacking
 from outrider_bundle import settings
 from outrider_bundle.container import Bundle
 from outrider_bundle.errors import OutriderError, UsageError
 from outrider_bundle.manifest import Manifest
+from outrider_runtime.requirements import lacking
 
 PARTS = {"source": "outrider.sources", "policy": "outrider.policies", "actions": "outrider.actions"}
 
