@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 READY := $(VENV)/.ready
 SYSTEM := mosquitto dataset-fashion-mnist gcc libc6-dev
 
-.PHONY: help setup system demo test check prove prove-converter prove-engine prove-loop bench-agent bench bars format clean
+.PHONY: help setup system demo test check prove prove-converter prove-engine prove-loop prove-daemon bench-agent bench bars wheelhouse format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -42,7 +42,7 @@ check: $(READY) ## lint, types, import contracts, units
 	$(BIN)/lint-imports --no-logo
 	@if command -v systemd-analyze >/dev/null 2>&1; then sh systemd/check.sh; else echo "systemd-analyze is not here: units not checked"; fi
 
-prove: demo prove-converter prove-engine prove-loop bench-agent ## the slow proofs: the demo, then every part with its bars, then tests marked slow
+prove: demo prove-converter prove-engine prove-loop prove-daemon bench-agent ## the slow proofs: the demo, then every part with its bars, then tests marked slow
 	$(BIN)/pytest -m slow || test $$? -eq 5 # 5: none is marked so
 
 prove-converter: setup ## the converter's bars on real data: about thirty-five minutes on two cores
@@ -59,6 +59,12 @@ prove-loop: setup ## senses, policies, actions and their safe states; the system
 	@sh requirements/apt.sh systemd-container || echo "Without systemd-container a stand-in takes systemd's place, and its row says so"
 	$(BIN)/python -m proofs.loop
 
+prove-daemon: setup ## outbox, telemetry, units, safe mode and reload; power cuts and the container need root: about eight minutes
+	@sh requirements/apt.sh opencv-doc
+	@sh requirements/apt.sh systemd-container || echo "Without systemd-container the rows of systemd fail and say so"
+	@$(PIP) install --no-deps -r requirements/proofs.txt
+	$(BIN)/python -m proofs.daemon
+
 bench-agent: setup ## the agent's loop, memory and start against bare runtimes and peers: about fifteen minutes
 	@sh requirements/apt.sh opencv-doc
 	$(BIN)/python -m proofs.agent
@@ -68,6 +74,10 @@ bench: $(READY) ## ratios measured side by side in one run
 
 bars: $(READY) ## every bar of every proof file in one table
 	@$(BIN)/python -m outrider_bundle.bars
+
+wheelhouse: $(READY) ## a folder that installs offline on a device: make wheelhouse ARCH=aarch64 [PYTHON_VERSION=3.11]
+	@test -n "$(ARCH)" || { echo "Which machine? make wheelhouse ARCH=aarch64, armv7l or x86_64"; exit 2; }
+	@PYTHON=$(BIN)/python sh requirements/wheelhouse.sh $(ARCH) $(PYTHON_VERSION)
 
 format: $(READY) ## let ruff format and fix
 	$(BIN)/ruff format .

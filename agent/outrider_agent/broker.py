@@ -28,8 +28,10 @@ class BrokerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         will_delay_s: how long it waits for us to return before it tells others.
         retry_s: the longest wait between two tries to connect.
         drain_s: at the end, how long to wait for acknowledgements.
-        queue_messages: how many messages are kept while there is no connection.
-        queue_bytes: the same in bytes.
+        queue_messages: how many messages are kept in memory while the disk takes none.
+        queue_bytes: how much is kept on the disk, in bytes, for a broker that is away.
+        queue_age_s: what is older is given up.
+        replay_per_s: how many of the messages that wait on the disk are sent a second, beside new ones.
     """
 
     url: str
@@ -46,7 +48,9 @@ class BrokerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     retry_s: Seconds = 30.0
     drain_s: Annotated[float, Meta(ge=0.0, le=600.0)] = 5.0
     queue_messages: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
-    queue_bytes: Annotated[int, Meta(ge=1024, le=1 << 34)] = 8 << 20
+    queue_bytes: Annotated[int, Meta(ge=1024, le=1 << 34)] = 64 << 20
+    queue_age_s: Annotated[float, Meta(ge=1.0, le=3.2e8)] = 7 * 86_400.0
+    replay_per_s: Annotated[float, Meta(gt=0.0, le=1e6)] = 200.0
 
     def __post_init__(self) -> None:
         """Refuse a url that names no broker or holds a secret, and half a certificate."""

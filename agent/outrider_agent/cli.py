@@ -19,10 +19,13 @@ examples:
   outrider agent snapshot --config agent.toml
   outrider agent record --config agent.toml --seconds 60 --out belt.avi
   outrider agent swap sorter-2.orb --config agent.toml --shadow 0.25
+  outrider agent reload --config agent.toml
+  outrider agent resume --config agent.toml
   outrider agent safe-state --config agent.toml
   outrider agent bench sorter.orb --isolation child
 
 `run` ends when the input does (images without `loop`) or on SIGTERM and SIGINT, with exit code 0.
+On SIGHUP it reads its file again. After crashes in a row it starts without its loop, until `resume`.
 Other exit codes: 2 configuration, 3 a part is not installed, 10 broken bundle, 11 signature,
 12 bundle for another device, 21 no variant reproduces its golden vectors here.
 """
@@ -33,6 +36,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "config": ("examples.command", "print a configuration that runs, with all that it needs"),
     "status": ("control.status", "ask the running agent how it is"),
     "swap": ("control.swap", "give the running agent another bundle, without a gap"),
+    "reload": ("reload.command", "have the running agent read its configuration again"),
+    "resume": ("safemode.command", "let the loop run again after crashes"),
     "snapshot": ("viewing.snapshot", "save what the running agent sees, what it decides and why"),
     "record": ("viewing.record", "record what the running agent sees and decides as an annotated film"),
     "safe-state": ("safing", "bring all outputs into their safe state, after an agent was killed"),
@@ -88,11 +93,18 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the agent's TOML file")
     parser.add_argument("--summary", type=Path, metavar="FILE", help="write what the run came to, as JSON")
     parser.add_argument("--log-level", choices=logs.LEVELS, default="info", help="default: info")
+    parser.add_argument(
+        "--log-format",
+        choices=logs.FORMS,
+        default="auto",
+        help="default: auto, which is journal below systemd and plain elsewhere",
+    )
+    parser.add_argument("--resume", action="store_true", help="run the loop even if the last starts crashed")
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from outrider_agent import config, daemon, logs  # noqa: PLC0415
 
     read = config.read(arguments.config)
-    logs.start(arguments.log_level)
-    return daemon.run(read, arguments.summary)
+    logs.start(arguments.log_level, form=arguments.log_format)
+    return daemon.run(read, arguments.summary, arguments.config, resume=arguments.resume)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from outrider_agent.broker import BrokerOptions, Seconds
+from outrider_agent.discovery.options import DiscoveryOptions
 from outrider_agent.events import AGENT
 from outrider_agent.parts import ACTIONS, POLICIES, SOURCES, Part, find
 from outrider_bundle import settings
@@ -82,6 +83,18 @@ class Engine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("python and user need isolation = 'child'")
 
 
+class SafeMode(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When the agent starts without its loop.
+
+    Args:
+        crashes: so many starts in a row that ended in a crash; 0 for never.
+        stable_s: after so long a start was a good one, however it ends.
+    """
+
+    crashes: Annotated[int, Meta(ge=0, le=1000)] = 3
+    stable_s: Seconds = 60.0
+
+
 class CascadeTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[[pipelines.cascade]]`: a classifier that looks at objects the pipeline's detector has found.
 
@@ -134,6 +147,8 @@ class Document(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     device: Device
     trust: Trust = Trust()
     link: BrokerOptions | None = None
+    discovery: DiscoveryOptions | None = None
+    safe_mode: SafeMode = SafeMode()
     sources: Annotated[tuple[Rest, ...], Meta(max_length=64)] = ()
     pipelines: Annotated[tuple[PipelineTable, ...], Meta(min_length=1, max_length=64)]
 
@@ -157,6 +172,8 @@ class Config(Struct, frozen=True, kw_only=True):
     device: Device
     trust: Trust
     link: BrokerOptions | None
+    discovery: DiscoveryOptions | None = None
+    safe_mode: SafeMode = SafeMode()
     pipelines: tuple[Pipeline, ...]
 
 
@@ -202,7 +219,16 @@ def examine(table: dict[str, Any]) -> tuple[Config | None, list[str]]:
         for written, (parts, _) in zip(document.pipelines, found, strict=True)
     )
     device, trust, link = document.device, document.trust, document.link
-    return Config(device=device, trust=trust, link=link, pipelines=pipelines), []
+    safe_mode = document.safe_mode
+    made = Config(
+        device=device,
+        trust=trust,
+        link=link,
+        discovery=document.discovery,
+        safe_mode=safe_mode,
+        pipelines=pipelines,
+    )
+    return made, []
 
 
 def _tables(table: dict[str, Any], name: str) -> list[dict[str, Any]]:
@@ -274,6 +300,8 @@ def _contradictions(document: Document, parts: list[list[Part]]) -> list[str]:
             for part in several
             if part.needs_link
         ]
+        if document.discovery is not None and document.discovery.enabled:
+            faults.append("discovery: it needs a broker; add a [link] table with its url")
     used = {pipeline.source for pipeline in document.pipelines if isinstance(pipeline.source, str)}
     faults += [
         f"sources[{at}]: no pipeline names the source '{one['id']}'; name it, or leave it out"

@@ -1,59 +1,105 @@
-"""The agent as a process: signals, systemd, the summary, and one way out."""
+"""The agent as a process: one instance, crashes counted, the summary, and one way out."""
 
-import gc
-import logging
 import secrets
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-from outrider_agent import heap, lock, summary
+from outrider_agent import heap, lock, records, summary
 from outrider_agent.config import Config
 from outrider_agent.control.handlers import handlers
-from outrider_agent.control.server import Server
-from outrider_agent.control.wire import NAME as SOCKET
+from outrider_agent.crash import CrashError
 from outrider_agent.engine.crew import NoneProvenError
 from outrider_agent.notify import Notifier
+from outrider_agent.reload.reloader import Reloader
+from outrider_agent.safemode.crashes import Crashes, fingerprint
+from outrider_agent.serving import LOADING_S, Post, serve
 from outrider_agent.signals import Signals
 from outrider_agent.summary import Summary, loop_ms
 from outrider_agent.supervisor import Agent
 from outrider_bundle.errors import OutriderError
 
-TURN_S = 0.5
-LEAST_TURN_S = 0.05
-LOADING_S = 120.0
-"""What each step of the start may take before systemd gives up."""
 
-log = logging.getLogger(__name__)
-
-
-def run(config: Config, summary_path: Path | None = None) -> int:
+def run(
+    config: Config, summary_path: Path | None = None, path: Path | None = None, *, resume: bool = False
+) -> int:
     """Run the agent until its input ends or it is told to stop; return 0.
+
+    Args:
+        config: what to run.
+        summary_path: where to write what the run came to.
+        path: of the configuration file, to read it again; None if there is none.
+        resume: run even if the last starts crashed.
 
     Raises:
         OutriderError: it could not start, or a pipeline failed; its exit code is the process's.
     """
-    notifier = Notifier()
     heap.give_back()
-    with lock.held(config.device.state_dir), Signals() as signals:
+    with lock.held(config.device.state_dir), lock.alone(config), Signals() as signals:
+        post = Post(signals=signals, notifier=Notifier())
+        crashes = Crashes(config.device.state_dir, config.safe_mode.crashes)
+        crashes.see(fingerprint(config, path))
+        if resume:
+            crashes.forget()
+        loaded: Callable[[], None] = _nothing
+        if crashes.reason:
+            from outrider_agent.safemode.resting import Rest, feeding  # noqa: PLC0415 - for a start in a thousand
 
-        def progress(text: str) -> None:
-            notifier.extend(LOADING_S)
-            notifier.status(text)
+            after = Rest(config, path, crashes.reason, post).run()
+            if after is None:
+                return 0
+            config = after
+            crashes.see(fingerprint(config, path))
+            crashes.forget()
+            loaded = feeding(post.notifier, LOADING_S * len(config.pipelines))
+        return _Run(config, path, post, crashes).run(summary_path, loaded)
 
-        agent = Agent(config, secrets.token_hex(8), signals.wake, progress)
-        server = Server(config.device.state_dir / SOCKET, handlers(agent))
-        log.info("Run %s of device %s", agent.run, config.device.id)
-        server.start()
-        error = _live(agent, signals, notifier)
-        server.close()
-        reason = _reason(signals, error)
-        log.info("Stopping: %s", reason)
-        notifier.stopping(reason)
-        agent.stop(reason, error)
+
+class _Run:
+    """A run with its loop."""
+
+    def __init__(self, config: Config, path: Path | None, post: Post, crashes: Crashes) -> None:
+        self._config, self._post, self._crashes = config, post, crashes
+        self._run = secrets.token_hex(8)
+        records.tell_run(self._run)
+        self._agent = Agent(config, self._run, post.signals.wake, post.progress)
+        self._reloader = Reloader(self._agent, path)
+        self._stable_s: float | None = None
+        self._loaded: Callable[[], None] = _nothing
+
+    def run(self, summary_path: Path | None, loaded: Callable[[], None]) -> int:
+        """Serve until the end, call `loaded` after the start; return 0.
+
+        Raises:
+            OutriderError: what ended it.
+        """
+        self._crashes.begin()
+        agent, self._loaded = self._agent, loaded
+        error = serve(agent, self._config, handlers(agent, self._reloader.command), self._post, self._turn)
+        loaded()
+        if error is None:
+            self._crashes.forget()
+        elif not isinstance(error, CrashError):
+            self._crashes.excuse()
         if summary_path is not None:
             summary.write(summary_path, summarize(agent, error))
-    if error is not None:
-        raise error
-    return 0
+        if error is not None:
+            raise error
+        return 0
+
+    def _turn(self) -> bool:
+        if self._stable_s is None:
+            self._loaded()
+            self._stable_s = time.monotonic() + self._config.safe_mode.stable_s
+        if time.monotonic() >= self._stable_s:
+            self._crashes.forget()
+        if self._post.signals.reload():
+            self._reloader.begin()
+        return True
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def summarize(agent: Agent, error: OutriderError | None) -> Summary:
@@ -80,41 +126,3 @@ def summarize(agent: Agent, error: OutriderError | None) -> Summary:
         reconnects=agent.link.counts.reconnects if agent.link else 0,
         skipped=(*(one for p in agent.pipelines for one in p.keeper.crew.skipped), *skipped),
     )
-
-
-def _live(agent: Agent, signals: Signals, notifier: Notifier) -> OutriderError | None:
-    """Start and serve; return what ended it, if that was a fault."""
-    try:
-        agent.start(lambda: signals.received is not None)
-        # What lives now lives long: the collector need not walk through it, now or ever.
-        gc.freeze()
-        notifier.ready(agent.status())
-        _serve(agent, signals, notifier)
-    except OutriderError as error:
-        return error
-    except Exception as error:
-        log.exception("The agent failed")
-        return OutriderError(f"The agent failed: {error!r}")
-    return agent.error
-
-
-def _serve(agent: Agent, signals: Signals, notifier: Notifier) -> None:
-    """Report and feed the watchdog, by the loops' progress only, until there is nothing left to do."""
-    turn_s = min(TURN_S, notifier.watchdog_s / 4) if notifier.watchdog_s else TURN_S
-    said = ""
-    while agent.running and signals.received is None:
-        due_s = min(agent.due_s(), agent.watch())
-        signals.wait(min(turn_s, max(LEAST_TURN_S, due_s)))
-        agent.watch()
-        agent.tick()
-        if notifier.watchdog_s and agent.progressed():
-            notifier.alive()
-        status = agent.status()
-        if status != said:
-            notifier.status(said := status)
-
-
-def _reason(signals: Signals, error: OutriderError | None) -> str:
-    if error is not None:
-        return error.what
-    return signals.received.name if signals.received else "the input ended"

@@ -18,22 +18,37 @@ class Fanout:
     def __init__(self) -> None:
         """Begin without any mailbox."""
         self._mailboxes: tuple[Mailbox, ...] = ()
+        self._closed = False
 
     def mailbox(self) -> Mailbox:
-        """Return a new mailbox; call it before the first frame."""
+        """Return a new mailbox."""
         mailbox = Mailbox()
-        self._mailboxes = (*self._mailboxes, mailbox)
+        self.add(mailbox)
         return mailbox
+
+    def add(self, mailbox: Mailbox) -> None:
+        """Give frames to `mailbox`, too, from now on."""
+        self._mailboxes = (*self._mailboxes, mailbox)
+        if self._closed:
+            mailbox.close()
+
+    def remove(self, mailbox: Mailbox) -> None:
+        """Give none to `mailbox` any more; one that is under way may still come."""
+        self._mailboxes = tuple(one for one in self._mailboxes if one is not mailbox)
 
     def put(self, frame: Frame) -> None:
         """Leave `frame` in every mailbox."""
-        if len(self._mailboxes) > 1:
-            frame = replace(frame, release=shared(frame.release, len(self._mailboxes)))
-        for mailbox in self._mailboxes:
+        mailboxes = self._mailboxes  # once: a reload may change it
+        if not mailboxes:
+            frame.release()
+        if len(mailboxes) > 1:
+            frame = replace(frame, release=shared(frame.release, len(mailboxes)))
+        for mailbox in mailboxes:
             mailbox.put(frame)
 
     def close(self) -> None:
-        """Close every mailbox."""
+        """Close every mailbox, and those that come later."""
+        self._closed = True
         for mailbox in self._mailboxes:
             mailbox.close()
 

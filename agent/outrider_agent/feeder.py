@@ -42,6 +42,11 @@ class Feeder:
         self.error: OutriderError | None = None
         """Why there are no more frames, if that is a fault."""
 
+    @property
+    def reads(self) -> bool:
+        """Whether more frames may come."""
+        return not self._stopping and (self._thread.ident is None or self._thread.is_alive())
+
     def start(self) -> None:
         """Begin to read."""
         self._thread.start()

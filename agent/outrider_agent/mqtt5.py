@@ -43,6 +43,13 @@ def set_will(made: Client, topic: str, payload: bytes, delay_s: int) -> None:
     made.will_set(topic, payload, qos=1, retain=True, properties=properties)
 
 
+def expiring(after_s: int) -> Properties:
+    """Return what tells a broker not to deliver a message after so many seconds."""
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.MessageExpiryInterval = min(after_s, (1 << 32) - 1)
+    return properties
+
+
 def _connect(link: BrokerOptions) -> Properties:
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = link.session_expiry_s

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,9 +12,11 @@ import msgspec
 from msgspec import Struct
 
 from outrider_agent import parts
-from outrider_agent.acting import actions
+from outrider_agent.acting import Outputs
 from outrider_agent.admission import Admitted
 from outrider_agent.config import Pipeline as Config
+from outrider_agent.config import PipelineTable
+from outrider_agent.crash import CrashError
 from outrider_agent.engine.keeper import Keeper, News
 from outrider_agent.engine.mount import Mounted
 from outrider_agent.events import Events, Kind
@@ -22,7 +24,8 @@ from outrider_agent.feeder import Feeder
 from outrider_agent.loop import Limits, Loop, Stages
 from outrider_agent.mailbox import Mailbox
 from outrider_agent.models import Models, described
-from outrider_agent.seams import Context
+from outrider_agent.parts import Part
+from outrider_agent.seams import Action, Context, Policy
 from outrider_agent.tap import Taps
 from outrider_agent.telemetry.metrics import NS_PER_MS, Totals, Work
 from outrider_bundle.errors import OutriderError
@@ -63,12 +66,14 @@ class Supply(Struct, frozen=True, kw_only=True):
         seconds: those of its cascade, in order.
         feeder: reads the source; whoever made it starts and stops it.
         mailbox: where this pipeline finds the frames.
+        actions: by name, that a running pipeline has and this one takes over when it starts.
     """
 
     admitted: Admitted
     seconds: tuple[Admitted, ...] = ()
     feeder: Feeder
     mailbox: Mailbox
+    actions: Mapping[str, Action] = {}
 
 
 class Pipeline:
@@ -87,6 +92,7 @@ class Pipeline:
     def __init__(self, config: Config, supply: Supply, setting: Setting) -> None:
         """Load the models, build the plug-ins and the loop; nothing runs yet."""
         self.id = config.table.id
+        self.patience_s = _patience_s(config.table)
         self._events, self._on_change = setting.events, setting.on_change
         self._supply = supply
         self._models = Models(config.table, supply.admitted, supply.seconds, setting.state_dir, self._news)
@@ -96,9 +102,12 @@ class Pipeline:
         with contextlib.ExitStack() as built:
             built.callback(self._models.stop)
             self._models.open(setting.progress)
-            self._outputs = built.enter_context(contextlib.ExitStack())
-            self._actions = actions(config.actions, setting.context, self._outputs)
-            self._loop = self._make_loop(config)
+            policy = parts.policy(config.policy)
+            self._outputs = Outputs(self.id)
+            built.callback(self._outputs.close)
+            # The last that may fail: some take hold of outputs.
+            self._outputs.build(config.actions, setting.context, supply.actions)
+            self._loop = self._make_loop(config.table, policy)
             self._built = built.pop_all()
         self._thread = threading.Thread(target=self._run, name=f"loop-{self.id}", daemon=True)
 
@@ -121,6 +130,15 @@ class Pipeline:
     def error(self) -> OutriderError | None:
         """Why it has ended, if that was a fault."""
         return self._crash or self._supply.feeder.error
+
+    @property
+    def given(self) -> Collection[str]:
+        """Actions that it takes over from the pipeline before it."""
+        return self._supply.actions.keys()
+
+    def actions_like(self, wanted: Sequence[Part]) -> dict[str, Action]:
+        """Return the actions that are as they are `wanted`, by name."""
+        return self._outputs.like(wanted)
 
     @property
     def ticks(self) -> int:
@@ -149,6 +167,7 @@ class Pipeline:
         """Begin to perceive and act."""
         self._state = "RUNNING"
         self._say_phase("")
+        self._outputs.own()
         self._models.start()
         self._thread.start()
 
@@ -159,8 +178,17 @@ class Pipeline:
         self._loop.watch()
         return self._loop.stale_in_s()
 
-    def stop(self) -> None:
-        """End the loop, bring outputs to their safe state, free everything; the source is ended before."""
+    def discard(self) -> None:
+        """Free what was built, if it does not start after all."""
+        self._built.close()
+
+    def stop(self, leaving: Collection[str] = ()) -> None:
+        """End the loop, bring outputs to their safe state, free everything; the source is ended before.
+
+        Args:
+            leaving: actions that a successor goes on with; they are made safe and not closed.
+        """
+        self._outputs.leave(leaving)
         self._loop.end()
         if self._thread.is_alive():
             self._thread.join(JOIN_S)
@@ -229,13 +257,12 @@ class Pipeline:
         """Return what it has counted so far."""
         return self._loop.meters.totals(self._supply.mailbox.dropped)
 
-    def _make_loop(self, config: Config) -> Loop:
-        table = config.table
+    def _make_loop(self, table: PipelineTable, policy: Policy) -> Loop:
         stages = Stages(
             mailbox=self._supply.mailbox,
             perceiver=self._models.sight(),
-            policy=parts.policy(config.policy),
-            actions=self._actions,
+            policy=policy,
+            actions=self._outputs.actions,
         )
         limits = Limits(idle_s=table.idle_s, stale_s=table.stale_s)
         return Loop(self.id, stages, limits, self._publish, self._on_change)
@@ -245,7 +272,7 @@ class Pipeline:
             self._loop.run()
         except Exception as error:
             log.exception("The loop of '%s' failed", self.id)
-            self._crash = OutriderError(f"The loop of '{self.id}' failed: {error!r}")
+            self._crash = CrashError(f"The loop of '{self.id}' failed: {error!r}")
         self._supply.mailbox.abandon()  # others may share its source, which waits for its frames
         self._state = "STOPPED"
         self._on_change()
@@ -271,3 +298,9 @@ class Pipeline:
         data = {"state": report.state, "variant": report.variant, "placement": report.placement}
         reason = "; ".join(filter(None, [why, report.reason]))
         self._publish("phase", {**data, "reason": reason[:MAX_REASON]} if reason else data)
+
+
+def _patience_s(table: PipelineTable) -> float:
+    """Return how long a turn of the loop may take: it waits for a model, a frame, and answers to it."""
+    answers_ms = sum(one.most * one.engine.deadline_ms for one in table.cascade)
+    return 2 * table.idle_s + (table.engine.deadline_ms + answers_ms) / 1000.0

@@ -98,19 +98,24 @@ def make_safe(settings: Config) -> tuple[Made, ...]:
         OutriderError: an agent runs, whose outputs these are.
     """
     with lock.held(settings.device.state_dir):
-        outbox, device = Outbox(), settings.device
-        topics = Topics(device.fleet, device.id)
-        tasks = [
-            (part, Context(pipeline=pipeline.table.id, topics=topics, link=outbox, broker=settings.link))
-            for pipeline in settings.pipelines
-            for part in pipeline.actions
-        ]
-        with ThreadPoolExecutor(max(1, len(tasks))) as pool:
-            made = list(pool.map(_safe, *zip(*tasks, strict=True))) if tasks else []
-        if settings.link is not None and outbox.letters:
-            reason = _reason(lambda link=settings.link: _deliver(link, topics, outbox.letters))  # type: ignore[misc]
-            made = [_told(one, reason) for one in made]
-        return tuple(made)
+        return make_own_safe(settings)
+
+
+def make_own_safe(settings: Config) -> tuple[Made, ...]:
+    """Do the same for the process that holds the state directory; it has no action open."""
+    outbox, device = Outbox(), settings.device
+    topics = Topics(device.fleet, device.id)
+    tasks = [
+        (part, Context(pipeline=pipeline.table.id, topics=topics, link=outbox, broker=settings.link))
+        for pipeline in settings.pipelines
+        for part in pipeline.actions
+    ]
+    with ThreadPoolExecutor(max(1, len(tasks))) as pool:
+        made = list(pool.map(_safe, *zip(*tasks, strict=True))) if tasks else []
+    if settings.link is not None and outbox.letters:
+        reason = _reason(lambda link=settings.link: _deliver(link, topics, outbox.letters))  # type: ignore[misc]
+        made = [_told(one, reason) for one in made]
+    return tuple(made)
 
 
 def _safe(part: Part, context: Context) -> Made:

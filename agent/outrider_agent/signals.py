@@ -11,15 +11,16 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 STOP = (signal.SIGTERM, signal.SIGINT)
+RELOAD = signal.SIGHUP
 
 
 class Signals:
     """Catches signals while it is entered; only the main thread may enter it.
 
-    `wait` is also ended by `wake`, which any thread may call.
+    `wait` is also ended by `wake`, which any thread may call. `RELOAD` is only noted, for `reload` to take.
     """
 
-    def __init__(self, caught: Sequence[signal.Signals] = STOP) -> None:
+    def __init__(self, caught: Sequence[signal.Signals] = (*STOP, RELOAD)) -> None:
         """Open the pair of sockets that the bytes go through."""
         self._caught = caught
         self._reader, self._writer = socket.socketpair()
@@ -27,7 +28,8 @@ class Signals:
         self._writer.settimeout(0)
         self._former: dict[signal.Signals, Any] = {}
         self.received: signal.Signals | None = None
-        """The first one that came."""
+        """The first one that came to stop."""
+        self._reload = False
 
     def __enter__(self) -> Self:
         """Install the handlers."""
@@ -49,6 +51,11 @@ class Signals:
         if self.received is None and select.select([self._reader], [], [], max(0.0, timeout_s))[0]:
             self._reader.recv(4096)
 
+    def reload(self) -> bool:
+        """Whether a reload was asked for since the last call."""
+        asked, self._reload = self._reload, False
+        return asked
+
     def wake(self) -> None:
         """End `wait`."""
         try:
@@ -57,5 +64,8 @@ class Signals:
             return  # full, so it is awake already; or closed, so nobody waits
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self.received = self.received or signal.Signals(number)
+        if number == RELOAD:
+            self._reload = True
+        else:
+            self.received = self.received or signal.Signals(number)
         self.wake()

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from outrider_agent.telemetry.histogram import Histogram
 from outrider_agent.telemetry.metrics import NS_PER_MS, Totals
 from outrider_bundle import atomic
+from outrider_bundle.histogram import Histogram
 
 
 class Skipped(Struct, frozen=True, kw_only=True):

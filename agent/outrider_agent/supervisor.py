@@ -3,29 +3,28 @@
 import logging
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
-from outrider_agent import parts
 from outrider_agent.admission import admit
+from outrider_agent.assembly import Around, Assembly
 from outrider_agent.broker import BrokerOptions
 from outrider_agent.config import Config
-from outrider_agent.config import Pipeline as PipelineConfig
-from outrider_agent.engine.crew import NoneProvenError
+from outrider_agent.discovery.options import MEMORY
 from outrider_agent.engine.order import Order, Progress, Swapped, Wish
 from outrider_agent.engine.swap import swap
 from outrider_agent.events import AGENT, Events
-from outrider_agent.fanout import Fanout
-from outrider_agent.feeder import Feeder
-from outrider_agent.pipeline import Pipeline, Setting, Supply
+from outrider_agent.pipeline import Pipeline
+from outrider_agent.pulse import Pulse
 from outrider_agent.seams import Context, NullPublisher, Publisher
-from outrider_agent.summary import Skipped
+from outrider_agent.telemetry.board import Board
 from outrider_agent.telemetry.metrics import Totals
-from outrider_agent.telemetry.reporter import Reporter
+from outrider_agent.telemetry.reporter import Reporter, way
 from outrider_bundle.errors import OutriderError, UsageError
 from outrider_bundle.messages.codec import encode
 from outrider_bundle.messages.reported import Reported
@@ -33,13 +32,14 @@ from outrider_bundle.messages.state import State
 from outrider_bundle.topics import Topics
 
 if TYPE_CHECKING:
+    from outrider_agent.discovery.announcer import Announcer
     from outrider_agent.link import Change, Link
 
 PHASE = "IDLE"
 """Of an update; without an updater there is none."""
+SAFE_MODE = "SAFE_MODE"
+"""In its place where the loop does not run."""
 MAX_REASON = 2000
-LATE_S = 1.0
-"""Telemetry so much over its time had to wait for a connection."""
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class Agent:
         run: 16 hexadecimal digits, new for each run.
         wake: called from any thread when `tick` should be called soon.
         progress: told of each step of the start that may take long.
+        safe: why no pipeline runs, in safe mode.
 
     Raises:
         UsageError: the link's password or certificates cannot be read.
@@ -63,26 +64,39 @@ class Agent:
         run: str,
         wake: Callable[[], None] = lambda: None,
         progress: Callable[[str], None] = lambda _: None,
+        safe: str = "",
     ) -> None:
         """Make the link; nothing runs yet."""
-        self._config, self._wake, self._progress = config, wake, progress
+        self._config = replace(config, pipelines=()) if safe else config
+        self._wake, self._progress, self._safe = wake, progress, safe
         device = config.device
         self.run = run
         self.topics = Topics(device.fleet, device.id)
         self.link = self._linked(config.link) if config.link else None
         self._publisher: Publisher = self.link or NullPublisher()
+        self._announcer = self._announcing()
         self.events = Events(run, self.topics, self._publisher)
         self.pipelines: list[Pipeline] = []
-        self._feeders: dict[str, tuple[Feeder, Fanout]] = {}
+        self._assembly = Assembly(self._config, self._around(self._progress))
         self._reporter: Reporter | None = None
         self._changed = threading.Event()
-        self._ticks: dict[str, int] = {}
-        self._error = ""
+        self._pulse = Pulse()
+        self._alone = threading.Lock()
+        self._switching = self._ended = False
+        self.note = ""
+        """What else the status says, such as why a reload was refused."""
+        self._error = safe
+
+    @property
+    def config(self) -> Config:
+        """What runs."""
+        return self._config
 
     @property
     def running(self) -> bool:
-        """Whether any pipeline still has input."""
-        return any(not pipeline.finished for pipeline in self.pipelines)
+        """Whether any pipeline still has input, or none is to run."""
+        idle = not self._safe and all(pipeline.finished for pipeline in self.pipelines)
+        return self._switching or not idle
 
     @property
     def error(self) -> OutriderError | None:
@@ -102,6 +116,8 @@ class Agent:
         Raises:
             OutriderError: a bundle is not admitted or a plug-in cannot be built.
         """
+        if self._announcer:
+            self._announcer.start()
         if self.link:
             self.link.start()
         self.events.emit(AGENT, "phase", {"state": "STARTING", "version": version("outrider")})
@@ -109,14 +125,13 @@ class Agent:
         for config in self._config.pipelines:
             if cancelled():
                 return
-            self.pipelines.append(self._build(config))
+            assembly = self._assembly
+            self.pipelines.append(assembly.build(config, assembly.admit(config)))
             self._report()
-        self._reporter = Reporter(self.run, self.totals())
-        for pipeline in self.pipelines:
-            pipeline.start()
-        for feeder, _ in self._feeders.values():
-            feeder.start()
-        self.events.emit(AGENT, "phase", {"state": "RUNNING"})
+        self._reporter = Reporter(self.run, self.totals(), self._config.device.state_dir)
+        self._assembly.begin()
+        state = {"state": SAFE_MODE, "reason": self._safe} if self._safe else {"state": "RUNNING"}
+        self.events.emit(AGENT, "phase", state)
         self._report()
 
     def tick(self) -> None:
@@ -138,26 +153,52 @@ class Agent:
         return self._config.link.telemetry_interval_s - self._reporter.age_s
 
     def progressed(self) -> bool:
-        """Whether every loop that should run has turned since the last call."""
-        before, self._ticks = self._ticks, {p.id: p.ticks for p in self.pipelines if not p.finished}
-        return all(ticks != before.get(name) for name, ticks in self._ticks.items())
+        """Whether every loop that should run turns, by its own pace."""
+        return self._pulse.beats(self.pipelines)
 
     def stop(self, reason: str, error: OutriderError | None = None) -> None:
         """End all pipelines, report the rest, say goodbye to the broker and why; bounded."""
-        self._error = str(error or "")[:MAX_REASON]
+        if self._announcer:
+            self._announcer.stop()
+        self._error = str(error or self._safe)[:MAX_REASON]
         data = {"state": "STOPPING", "reason": reason}
         self.events.emit(AGENT, "phase", data)
         if error is not None:
             fault = {"part": "agent", "state": "failed", "reason": self._error, "exit": error.exit_code}
             self.events.emit(AGENT, "fault", fault)
-        for feeder, _ in self._feeders.values():
-            feeder.stop()
-        for pipeline in self.pipelines:
-            pipeline.stop()
+        with self._alone:  # a switch is short, and ends well
+            self._ended = True
+            self._assembly.end()
         self._report()
         if self.link:
             self._publish_telemetry()
             self.link.stop(reason)
+
+    def poke(self) -> None:
+        """Have the main thread look at the status soon."""
+        self._wake()
+
+    def beside(self, config: Config, progress: Progress) -> Assembly:
+        """Return an assembly of `config`, with nothing built yet, that can take from what runs."""
+        return Assembly(config, self._around(progress), self._assembly)
+
+    def switch(self, assembly: Assembly) -> None:
+        """Let an assembly that was made beside what runs take its place; what both have goes on.
+
+        Raises:
+            OutriderError: the agent stops; nothing was done.
+        """
+        with self._alone:
+            if self._ended:
+                raise OutriderError("The agent stops")
+            self._switching = True
+            try:
+                assembly.end_former()
+                self._config, self._assembly, self.pipelines = assembly.config, assembly, assembly.pipelines
+                assembly.begin()
+            finally:
+                self._switching = False
+        self._on_change()
 
     def swap(self, pipeline: str, bundle: Path, wish: Wish, progress: Progress = lambda _: None) -> Swapped:
         """Put `bundle` in place of what `pipeline` runs, until the next start; blocks its thread.
@@ -180,7 +221,13 @@ class Agent:
     def describe(self) -> dict[str, Any]:
         """Return what `outrider agent status` shows."""
         link = "none" if self.link is None else "up" if self.link.up else "down"
-        return {"run": self.run, "link": link, "pipelines": {p.id: p.describe() for p in self.pipelines}}
+        return {
+            "run": self.run,
+            "link": link,
+            "phase": SAFE_MODE if self._safe else PHASE,
+            "reason": "; ".join(filter(None, [self._safe, self.note])),
+            "pipelines": {p.id: p.describe() for p in self.pipelines},
+        }
 
     def totals(self) -> dict[str, Totals]:
         """Return what each pipeline has counted so far."""
@@ -191,70 +238,60 @@ class Agent:
         reports = {pipeline.id: pipeline.report() for pipeline in self.pipelines}
         each = [f"{k}: {r.state} {r.variant} on {r.placement['device']}" for k, r in reports.items()]
         link = "no link" if self.link is None else "link up" if self.link.up else "link down"
-        return "; ".join([*each, link])
+        safe = [f"safe mode: {self._safe}"] if self._safe else []
+        return "; ".join([*safe, *each, link, *([self.note] if self.note else [])])
 
-    def _build(self, config: PipelineConfig) -> Pipeline:
-        table, device = config.table, self._config.device
-        setting = Setting(
-            context=self._context(table.id),
-            events=self.events,
-            state_dir=device.state_dir,
-            on_change=self._on_change,
-            progress=self._progress,
-        )
-        trust, progress = self._config.trust, self._progress
-        admitted = admit(table.bundle, device, trust, table.engine, progress)
-        seconds = [admit(one.bundle, device, trust, one.engine, progress) for one in table.cascade]
-        feeder, fanout = self._feed(config)
-        supply = Supply(admitted=admitted, seconds=tuple(seconds), feeder=feeder, mailbox=fanout.mailbox())
-        try:
-            pipeline = Pipeline(config, supply, setting)
-        except NoneProvenError as error:
-            self._say_skipped(table.id, error.skipped)
-            raise
-        self._say_skipped(table.id, pipeline.keeper.crew.skipped)
-        return pipeline
-
-    def _feed(self, config: PipelineConfig) -> tuple[Feeder, Fanout]:
-        """Return what reads the source of a pipeline, the same for all that share it."""
-        name = config.shared or config.table.id
-        key = f"shared/{name}" if config.shared else name
-        if key not in self._feeders:
-            source, fanout = parts.source(config.source, self._context(name)), Fanout()
-            self._feeders[key] = Feeder(source, fanout, name), fanout
-        return self._feeders[key]
+    def _around(self, progress: Progress) -> Around:
+        return Around(context=self._context, events=self.events, on_change=self._on_change, progress=progress)
 
     def _context(self, name: str) -> Context:
         return Context(pipeline=name, topics=self.topics, link=self._publisher, broker=self._config.link)
 
-    def _say_skipped(self, pipeline: str, skipped: Sequence[Skipped]) -> None:
-        for one in skipped:
-            reason = one.reason[:MAX_REASON]
-            data = {"part": "variant", "state": "skipped", "variant": one.variant, "reason": reason}
-            self.events.emit(pipeline, "fault", data)
-
     def _report(self) -> None:
         reported = Reported(
             run=self.run,
-            phase=PHASE,
+            phase=SAFE_MODE if self._safe else PHASE,
             pipelines={pipeline.id: pipeline.report() for pipeline in self.pipelines},
             error=self._error,
         )
         self._publisher.retain(self.topics.reported, encode(reported))
+        if self._announcer and self._reporter:  # from then on all pipelines are there
+            from outrider_agent.discovery.entities import subject  # noqa: PLC0415 - the announcer has it already
+
+            self._announcer.update([subject(p.id, p.mounted.admitted.manifest) for p in self.pipelines])
 
     def _publish_telemetry(self) -> None:
-        """End the interval; without a connection it goes on instead, so that nothing is missing later."""
-        if self._reporter is None or self.link is None or not self.link.up:
+        """End the interval and tell of it; what is told while the broker is away waits in the outbox."""
+        if self._reporter is None or self.link is None:
             return
-        overdue = self.due_s() < -LATE_S
-        telemetry = self._reporter.cut(self.totals(), {p.id: p.work() for p in self.pipelines})
-        # What was measured while the broker was away is worth an acknowledgement, the latest is not.
-        self._publisher.publish(self.topics.telemetry, encode(telemetry), qos=1 if overdue else 0)
+        works = {p.id: p.work() for p in self.pipelines}
+        telemetry = self._reporter.cut(self.totals(), works, way(self.link.counts, self.link.stored))
+        self._publisher.publish(self.topics.telemetry, encode(telemetry), qos=0 if self.link.up else 1)
 
     def _linked(self, options: BrokerOptions) -> "Link":
         from outrider_agent.link import Link  # noqa: PLC0415 - 10 MB of a library that only a link needs
 
-        return Link(options, self.topics, self._birth(), self._on_link)
+        folder = self._config.device.state_dir / "outbox"
+        return Link(options, self.topics, self._birth(), self._on_link, folder)
+
+    def _announcing(self) -> "Announcer | None":
+        """Return who tells Home Assistant of this device; in safe mode what it was told still stands."""
+        link, device, discovery = self._config.link, self._config.device, self._config.discovery
+        if self.link is None or link is None or self._safe:
+            return None
+        if discovery is None and not (device.state_dir / MEMORY).exists():  # nor is there to take back
+            return None
+        from outrider_agent.discovery.announcer import About, Announcer  # noqa: PLC0415 - few have it
+
+        about = About(
+            topics=self.topics,
+            hardware=device.hardware,
+            interval_s=link.telemetry_interval_s,
+            birth=encode(self._birth()),
+            state_dir=device.state_dir,
+            thermal=discovery is not None and Board(device.state_dir).read().temperature_c is not None,
+        )
+        return Announcer(discovery, about, self.link)
 
     def _birth(self) -> State:
         device = self._config.device

@@ -10,6 +10,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,14 +19,14 @@ from typing import Self
 
 from proofs.agent.runs import OUTRIDER
 from proofs.agent.video import ROOT
-from proofs.loop.unit import CONFIG, PROGRAM, UNIT, running
+from proofs.loop.unit import CONFIG, PROGRAM, SYSUSERS, TMPFILES, UNIT, running, searched
 
-PROGRAMS = ("systemd-nspawn", "unshare", "setpriv")
+PROGRAMS = ("systemd-nspawn", "systemd-sysusers", "systemd-tmpfiles", "unshare", "setpriv", "nsenter")
 INIT = Path("/lib/systemd/systemd")
 HOMES = (Path("/root"), Path("/home"))
 TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - where nspawn and PrivateTmp put empty ones
 CGROUPS, GROUPS = Path("/sys/fs/cgroup"), ("payload", "supervisor")
-ENDS_S = 20.0
+ENDS_S, LOOK_S = 20.0, 0.05
 TAIL = 2000
 ARGUMENTS = (f"systemd.unit={UNIT.name}", "systemd.journald.forward_to_console=1")
 APART = ("setpriv", "--pdeathsig", "TERM", "unshare", "--mount", "--propagation", "private")
@@ -33,9 +35,11 @@ set -e
 mount -t tmpfs tmpfs /run
 mkdir /run/up /run/work /run/root
 cp -a "$1/." /run/up/
-name="$2" bind="$3"
-shift 3
+name="$2" bind="$3" users="$4" files="$5"
+shift 5
 mount -t overlay overlay -o lowerdir=/,upperdir=/run/up,workdir=/run/work /run/root
+systemd-sysusers --root=/run/root "$users"
+systemd-tmpfiles --root=/run/root --create "$files"
 exec systemd-nspawn --quiet --directory=/run/root --machine="$name" --register=no --keep-unit \
     ${bind:+"--bind-ro=$bind"} /lib/systemd/systemd "$@"
 """
@@ -64,18 +68,29 @@ class Container:
         folder: private to it.
         config: the agent's, for `CONFIG`.
         files: further ones, by their paths in the container.
+        paths: folders in the container where the agent's Python looks first.
+        lines: further ones of the unit's section Service, in a drop-in.
     """
 
-    def __init__(self, folder: Path, config: str, files: dict[str, Path]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: str,
+        files: dict[str, Path],
+        paths: Sequence[str | Path] = (),
+        lines: Sequence[str] = (),
+    ) -> None:
         """Lay out what is other than on this system."""
         self.log, self._tree = folder / "container.log", folder / "tree"
         self._name = f"outrider-proof-{os.getpid()}"
         self.relaxed = _relaxed()
         units = Path("/etc/systemd/system")
+        python = [f"Environment=PYTHONPATH={searched(*paths)}"] if searched(*paths) else []
+        drop_in = ["[Service]", *self.relaxed, *python, *lines, ""]
         texts: dict[str | Path, str] = {
             CONFIG: config,
             units / UNIT.name: UNIT.read_text(encoding="utf-8"),
-            units / f"{UNIT.name}.d" / "proof.conf": "\n".join(["[Service]", *self.relaxed, ""]),
+            units / f"{UNIT.name}.d" / "proof.conf": "\n".join(drop_in),
             "/etc/machine-id": "",
         }
         for place, text in texts.items():
@@ -90,8 +105,8 @@ class Container:
     def __enter__(self) -> Self:
         """Boot it; the unit is started as soon as systemd can."""
         bind = str(ROOT) if _within(ROOT, TEMPORARY) else ""
-        script = ["sh", "-c", BOOT, "boot", str(self._tree), self._name, bind, *ARGUMENTS]
-        command = [*APART, *script]
+        layout = [str(self._tree), self._name, bind, str(SYSUSERS), str(TMPFILES)]
+        command = [*APART, "sh", "-c", BOOT, "boot", *layout, *ARGUMENTS]
         self._before = _cgroups()
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -101,7 +116,7 @@ class Container:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End it, whatever it takes, and remove the control groups that it leaves behind."""
-        init = running(self._process.pid, [*ARGUMENTS])
+        init = self._init()
         self._process.terminate()
         try:
             self._process.wait(ENDS_S)
@@ -111,9 +126,12 @@ class Container:
                     os.kill(init, signal.SIGKILL)  # the kernel ends all others in it
             self._process.kill()
             self._process.wait()
-        for group in sorted(_cgroups() - self._before, reverse=True):  # the innermost first
-            with suppress(OSError):
-                group.rmdir()
+        end_s = time.monotonic() + ENDS_S
+        while (made := _cgroups() - self._before) and time.monotonic() < end_s:
+            for group in sorted(made, reverse=True):  # the innermost first
+                with suppress(OSError):  # who was in it may not be gone yet
+                    group.rmdir()
+            time.sleep(LOOK_S)
 
     @property
     def alive(self) -> bool:
@@ -124,9 +142,36 @@ class Container:
         """Return the process id of the agent in it, as it is on this system; None if there is none."""
         return running(self._process.pid, ["agent", "run", "--config", CONFIG])
 
+    def inside(self, place: str | Path) -> Path:
+        """Return where a file of the container is to be found from here.
+
+        Raises:
+            RuntimeError: it has not booted.
+        """
+        if (init := self._init()) is None:
+            raise RuntimeError("the container has no systemd")
+        return Path(f"/proc/{init}/root") / str(place).lstrip("/")
+
+    def show(self, *names: str) -> dict[str, str]:
+        """Return properties of the unit as its systemd tells them; none while it does not answer."""
+        told = self.call("systemctl", "show", UNIT.name, f"--property={','.join(names)}").stdout
+        return dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+
+    def call(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in it as root, as a person there would; it fails if there is no systemd yet."""
+        inside = ["nsenter", "--target", str(self._init() or ""), "--mount", "--pid", "--root", "--wd"]
+        return subprocess.run([*inside, *command], check=False, capture_output=True, text=True)
+
+    def said(self) -> str:
+        """Return all it wrote: its systemd's own log and that of the units."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
     def words(self) -> str:
         """Return what it wrote last."""
-        return self.log.read_text(encoding="utf-8", errors="replace")[-TAIL:]
+        return self.said()[-TAIL:]
+
+    def _init(self) -> int | None:
+        return running(self._process.pid, [*ARGUMENTS])
 
     def _made(self, place: str | Path) -> Path:
         path = self._tree / str(place).lstrip("/")
@@ -136,7 +181,7 @@ class Container:
 
 def _relaxed() -> list[str]:
     """Return what of the unit cannot be as it is: this checkout and its Python may lie where it hides all."""
-    needed = [Path(sys.base_prefix), ROOT]
+    needed = sorted({Path(sys.base_prefix), Path(sys.prefix), ROOT})
     homes = ["ProtectHome=tmpfs"] if any(_within(path, HOMES) for path in needed) else []
     hidden = [path for path in needed if _within(path, (*HOMES, *TEMPORARY))]
     return [*homes, *(f"BindReadOnlyPaths={path}" for path in hidden)]

@@ -23,10 +23,11 @@ from proofs.agent.video import ROOT
 from proofs.loop import container, outputs
 from proofs.loop.agents import document, scaled, write
 from proofs.loop.registers import ACTIVE, POLL_S, SAFE, Registers
-from proofs.loop.unit import running
+from proofs.loop.unit import running, searched
 
 KILLS = 5
-"""As many as the unit's StartLimitBurst allows starts."""
+NEVER_SAFE = {"crashes": 0}
+"""Of `[safe_mode]`: so many kills in a row would otherwise end in an agent without its loop."""
 
 FPS = 10.0
 START_S, PATIENCE_S = 60.0, 20.0
@@ -76,7 +77,7 @@ def _systemd(folder: Path, images: Path) -> Found:
     folder.mkdir()
     with Registers(folder / "server.log") as registers:
         pipeline = outputs.pipeline(FILES / "proof.orb", FILES / "images", registers.port, FPS)
-        written = document(folder, [pipeline])
+        written = document(folder, [pipeline], safe_mode=NEVER_SAFE)
         written["device"]["state_dir"] = STATE
         text = write(folder / "agent.toml", written).read_text(encoding="utf-8")
         files = {str(FILES / "images" / path.name): path for path in images.iterdir()}
@@ -97,11 +98,11 @@ def _stand_in(folder: Path, images: Path) -> Found:
     folder.mkdir()
     with Registers(folder / "server.log") as registers:
         pipeline = outputs.pipeline(outputs.bundle(), images, registers.port, FPS)
-        config = write(folder / "agent.toml", document(folder, [pipeline]))
+        config = write(folder / "agent.toml", document(folder, [pipeline], safe_mode=NEVER_SAFE))
         command = [sys.executable, "-m", "proofs.loop.unit", str(config)]
         with (folder / "log").open("wb") as log:
             process = lifeline.spawn(
-                command, stderr=log, stdout=log, env={**one_thread(), "PYTHONPATH": str(ROOT)}
+                command, stderr=log, stdout=log, env={**one_thread(), "PYTHONPATH": searched(ROOT)}
             )
         try:
             run = ["agent", "run", "--config", str(config)]

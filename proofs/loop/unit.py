@@ -1,5 +1,6 @@
 """The agent's systemd unit: what it says, and a stand-in that does of systemd what a killed agent needs."""
 
+import os
 import shlex
 import sys
 import time
@@ -11,6 +12,8 @@ from proofs.agent.runs import OUTRIDER, family
 from proofs.agent.video import ROOT
 
 UNIT = ROOT / "systemd" / "outrider-agent.service"
+SYSUSERS = UNIT.with_name("outrider.sysusers.conf")
+TMPFILES = UNIT.with_name("outrider.tmpfiles.conf")
 CONFIG = "/etc/outrider/agent.toml"
 PROGRAM = "/opt/outrider/bin/outrider"
 
@@ -29,6 +32,11 @@ def command(line: str, config: Path) -> list[str]:
     """Return what a line of the unit starts, with this checkout's program and another configuration."""
     places = {PROGRAM: str(OUTRIDER), CONFIG: str(config)}
     return [places.get(word, word) for word in shlex.split(line.lstrip("@-:+!"))]
+
+
+def searched(*folders: str | Path) -> str:
+    """Return a PYTHONPATH of `folders` and, after them, of what this process was told."""
+    return os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def running(ancestor: int, wanted: list[str]) -> int | None:

@@ -1,6 +1,5 @@
 """Actions that fail at their end."""
 
-import contextlib
 import logging
 
 import pytest
@@ -36,9 +35,10 @@ def test_an_action_that_does_not_close_keeps_no_other_from_it(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, last = Gate(), Gate()
-    with contextlib.ExitStack() as built:
-        made = acting.actions([part(one) for one in (first, Stuck(error), last)], CONTEXT, built)
-    assert list(made) == ["gate", "gate-2", "gate-3"]
+    outputs = acting.Outputs("belt")
+    outputs.build([part(one) for one in (first, Stuck(error), last)], CONTEXT, {})
+    outputs.close()
+    assert list(outputs.actions) == ["gate", "gate-2", "gate-3"]
     assert first.done == last.done == ["closed"]
     (line,) = caplog.records
     assert line.levelno == logging.ERROR

@@ -17,6 +17,7 @@ import pytest
 from outrider_agent import cli, parts
 from outrider_agent.broker import BrokerOptions
 from outrider_agent.config import CascadeTable, Document, Engine, Trust
+from outrider_agent.discovery.options import DiscoveryOptions
 from outrider_agent.examples import inputs, texts
 from outrider_bundle import settings
 from outrider_bundle.container import Bundle
@@ -118,7 +119,13 @@ def alternatives(text: str) -> Iterator[str]:
             block = []
 
 
-TABLES = {"link": BrokerOptions, "trust": Trust, "engine": Engine, "cascade": CascadeTable}
+TABLES = {
+    "link": BrokerOptions,
+    "discovery": DiscoveryOptions,
+    "trust": Trust,
+    "engine": Engine,
+    "cascade": CascadeTable,
+}
 GROUPS = {
     "source": parts.SOURCES,
     "policy": parts.POLICIES,
@@ -146,7 +153,7 @@ def test_whatever_could_stand_there_is_right_as_well(name: str) -> None:
     found = [judged(block) for block in alternatives(texts.text(name))]
     assert [(what, faults) for what, faults in found if faults] == []
     said = {what for what, _ in found}
-    assert {"link", "trust", "engine", "sources camera"} <= said
+    assert {"link", "discovery", "trust", "engine", "sources camera"} <= said
     assert {f"actions {kind}" for kind in ("mqtt", "http", "gpio", "modbus", "command")} <= said
     assert {"image": "cascade", "sensor": "source mqtt", "control": "policy passthrough"}[name] in said
 

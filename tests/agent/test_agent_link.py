@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from paho.mqtt.client import MQTTMessage
 
 from outrider_agent.broker import BrokerOptions
 from outrider_agent.connection import WINDOW
@@ -38,8 +39,9 @@ class Changes(list[tuple[str, str]]):
 
 
 @contextlib.contextmanager
-def linked(options: BrokerOptions, changes: Changes | None = None) -> Iterator[Link]:
-    link = Link(options, TOPICS, BIRTH, changes if changes is not None else Changes())
+def linked(options: BrokerOptions, changes: Changes | None = None, *, other: bool = False) -> Iterator[Link]:
+    topics = Topics("plant", "line-2") if other else TOPICS
+    link = Link(options, topics, BIRTH, changes if changes is not None else Changes())
     link.start()
     try:
         yield link
@@ -224,3 +226,115 @@ def test_both_ends_know_each_other_by_their_certificates(tmp_path: Path) -> None
                 link.publish(TOPICS.events, b"%d" % number + bytes(1000))
         eventually(lambda: len(listener.heard) == 202)
         assert link.counts.acked == 202
+
+
+def test_what_was_published_before_the_process_ended_is_delivered_by_the_next(
+    broker: Broker, tmp_path: Path
+) -> None:
+    port = free_port()
+    first = Link(options(port, drain_s=0.1), TOPICS, BIRTH, Changes(), tmp_path / "outbox")
+    first.start()
+    first.publish(TOPICS.telemetry, b"least")
+    for number in range(300):
+        first.publish(TOPICS.events, b"%d" % number)
+    assert first.flush(10.0)
+    first.stop("over")
+    assert first.stored.waiting == 301
+    with Listener(broker.port) as listener:
+        link = Link(options(broker.port, replay_per_s=1e5), TOPICS, BIRTH, Changes(), tmp_path / "outbox")
+        link.start()
+        eventually(lambda: len(listener.heard) == 302)
+        eventually(lambda: link.stored.waiting == 0)
+        link.stop("over")
+    sent = [h.payload for h in listener.heard if h.topic != TOPICS.state]
+    assert sent == [*(b"%d" % number for number in range(300)), b"least"]
+    assert link.stored.replayed == 301
+
+
+def test_what_waits_leaves_the_way_to_what_is_new(broker: Broker, tmp_path: Path) -> None:
+    first = Link(options(free_port(), drain_s=0.0), TOPICS, BIRTH, Changes(), tmp_path / "outbox")
+    for _ in range(500):
+        first.publish(TOPICS.events, b"old")
+    first.stop("over")
+    with Listener(broker.port, filters=[TOPICS.events]) as listener:
+        slow = options(broker.port, replay_per_s=50.0, drain_s=30.0)
+        link = Link(slow, TOPICS, BIRTH, Changes(), tmp_path / "outbox")
+        link.start()
+        eventually(lambda: listener.heard)
+        link.publish(TOPICS.events, b"new")
+        eventually(lambda: b"new" in {h.payload for h in listener.heard})
+        assert len(listener.heard) < 250
+        link.stop("over")  # now it may be fast
+        eventually(lambda: len(listener.heard) == 501)
+
+
+def test_subscriptions_and_what_follows_a_connection_are_made_again(broker: Broker) -> None:
+    heard: list[tuple[str, bytes]] = []
+    calls: list[int] = []
+
+    def fails() -> None:
+        raise ValueError("a fault of somebody else")
+
+    def take(topic: str, payload: bytes) -> None:
+        heard.append((topic, payload))
+        if payload == b"bad":
+            raise ValueError("a fault of somebody else")
+
+    with linked(options(broker.port)) as link, linked(options(broker.port), other=True) as other:
+        link.on_connected(fails)
+        link.on_connected(lambda: calls.append(1))
+        link.subscribe("hall/+", take)
+        eventually(lambda: link.up and other.up)
+        link.subscribe("late", take)
+        for payload in (b"bad", b"good"):
+            eventually(lambda: _said(other, "hall/1", payload, heard))  # noqa: B023 - called in this turn
+        eventually(lambda: _said(other, "late", b"late", heard))
+        broker.kill()
+        eventually(lambda: not link.up)
+        broker.restart()
+        eventually(lambda: link.up and other.up)
+        eventually(lambda: _said(other, "hall/2", b"again", heard))
+    assert len(calls) >= 1
+
+
+def _said(link: Link, topic: str, payload: bytes, heard: list[tuple[str, bytes]]) -> bool:
+    """Say it until it was heard: a subscription may not have been made yet."""
+    link.publish(topic, payload)
+    time.sleep(0.05)
+    return (topic, payload) in heard
+
+
+def test_what_is_too_large_for_the_broker_is_given_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        Broker(tmp_path / "broker", extra=["max_packet_size 5000"]) as broker,
+        Listener(broker.port, filters=[TOPICS.events]) as listener,
+        linked(options(broker.port)) as link,
+    ):
+        link.publish(TOPICS.events, bytes(6000))
+        link.publish(TOPICS.events, b"small")
+        eventually(lambda: listener.heard)
+        assert link.counts.too_large == 1
+        assert link.counts.reconnects == 0
+        assert link.stored.waiting == 0
+    assert "the broker takes 5000" in caplog.text
+    assert [h.payload for h in listener.heard] == [b"small"]
+
+
+def test_telemetry_that_waits_at_the_broker_expires_there_and_events_do_not(broker: Broker) -> None:
+    found: dict[str, int | None] = {}
+
+    def on_message(_client: object, _data: object, message: MQTTMessage) -> None:
+        found[message.topic] = getattr(message.properties, "MessageExpiryInterval", None)
+
+    with Listener(broker.port) as listener:
+        listener._client.on_message = on_message
+        with linked(options(broker.port, queue_age_s=1000.0)) as link:
+            link.publish(TOPICS.telemetry, b"{}")
+            link.publish(TOPICS.events, b"{}")
+            eventually(lambda: TOPICS.telemetry in found and TOPICS.events in found)
+    assert found[TOPICS.events] is None
+    expiry_s = found[TOPICS.telemetry]
+    assert expiry_s is not None
+    assert 900 < expiry_s <= 1000

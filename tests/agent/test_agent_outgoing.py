@@ -1,10 +1,13 @@
-"""What waits for the link: bounded, in order, and retained messages as they should stand."""
+"""What waits for the link: retained messages as they should stand, then the outbox."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from outrider_agent.backoff import Backoff
-from outrider_agent.outgoing import Letter, Outgoing
+from outrider_agent.outbox.letter import Letter, Rank
+from outrider_agent.outbox.outbox import Outbox
+from outrider_agent.outbox.store import Limits
+from outrider_agent.outgoing import Outgoing
 
 
 def letters(outgoing: Outgoing) -> list[tuple[str, bytes]]:
@@ -15,42 +18,43 @@ def letters(outgoing: Outgoing) -> list[tuple[str, bytes]]:
 
 
 @given(
-    st.lists(st.integers(0, 30), max_size=40),
+    st.lists(st.tuples(st.sampled_from(Rank), st.integers(0, 30)), max_size=40),
     st.integers(1, 10),
-    st.integers(1, 100),
+    st.integers(33, 200),
 )
-def test_the_newest_that_fit_are_kept_in_order_and_the_rest_is_counted(
-    sizes: list[int], max_messages: int, max_bytes: int
+def test_the_newest_that_matter_most_are_kept_in_order_and_the_rest_is_counted(
+    sizes: list[tuple[Rank, int]], most: int, most_bytes: int
 ) -> None:
-    outgoing, kept = Outgoing(max_messages, max_bytes), list[tuple[str, bytes]]()
-    for number, size in enumerate(sizes):
-        kept.append((str(number), b"x" * size))
-        lost_before = outgoing.lost
-        clean = outgoing.put(Letter(str(number), b"x" * size))
-        while len(kept) > max_messages or sum(len(p) for _, p in kept) > max_bytes:
-            kept.pop(0)
-        assert clean == (outgoing.lost == lost_before)
-        assert len(outgoing) == len(kept)
-    assert outgoing.lost == len(sizes) - len(kept)
-    assert letters(outgoing) == kept
+    outbox, kept = Outbox(None, Limits(bytes=most_bytes), most=most), list[tuple[Rank, str, bytes]]()
+    lost = 0
+    for number, (rank, size) in enumerate(sizes):
+        if 32 + len(str(number)) + size > most_bytes:
+            lost += 1
+            continue
+        kept.append((rank, str(number), b"x" * size))
+        while len(kept) > most or sum(len(p) for _, _, p in kept) > most_bytes:
+            lowest = max(rank for rank, _, _ in kept)
+            kept.remove(next(one for one in kept if one[0] is lowest))
+            lost += 1
+    for number, (rank, size) in enumerate(sizes):
+        outbox.put(Letter(str(number), b"x" * size), rank)
+    assert outbox.lost == lost
+    assert len(outbox) == len(kept)
+    outbox.opened()
+    assert letters(Outgoing(outbox)) == [one[1:] for rank in Rank for one in kept if one[0] is rank]
 
 
-def test_room_is_given_back_when_a_message_is_taken() -> None:
-    outgoing = Outgoing(10, 10)
-    for _ in range(5):
-        assert outgoing.put(Letter("t", b"1234567890"))
-        assert outgoing.get() is not None
-    assert outgoing.lost == 0
-
-
-def test_only_the_latest_retained_message_is_sent_and_before_the_queue() -> None:
-    outgoing = Outgoing(10, 1000)
+def test_only_the_latest_retained_message_is_sent_and_before_the_outbox() -> None:
+    outbox = Outbox(None, Limits())
+    outgoing = Outgoing(outbox)
     outgoing.keep("state", b"birth")
-    outgoing.put(Letter("event", b"1"))
+    outbox.put(Letter("event", b"1"), Rank.EVENT)
     outgoing.keep("reported", b"old")
     outgoing.keep("reported", b"new")
+    assert len(outgoing) == 3
+    outbox.opened()
     assert letters(outgoing) == [("state", b"birth"), ("reported", b"new"), ("event", b"1")]
-    assert len(outgoing) == 0
+    assert len(outgoing) == 1  # until it is answered
     outgoing.repeat()
     assert letters(outgoing) == [("state", b"birth"), ("reported", b"new")]
 

@@ -16,8 +16,8 @@ from outrider_agent.bench.bare import Run, bare
 from outrider_agent.bench.clock import Clock
 from outrider_agent.bench.feed import Feed
 from outrider_agent.bench.setup import PIPELINE, Setup, configure
-from outrider_agent.daemon import TURN_S
 from outrider_agent.engine.mount import options
+from outrider_agent.serving import TURN_S
 from outrider_agent.supervisor import Agent
 from outrider_bundle.container import Bundle
 from outrider_bundle.errors import EngineError

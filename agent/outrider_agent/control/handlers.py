@@ -1,6 +1,6 @@
 """What an agent answers to through its control socket."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -48,8 +48,11 @@ class SwapRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     wish: Wish = Wish()
 
 
-def handlers(agent: Steered) -> Mapping[str, Handler]:
-    """Return the commands of `agent`, for a `Server`."""
+Reload = Callable[[Progress], dict[str, Any]]
+
+
+def handlers(agent: Steered, reloads: Reload | None = None) -> Mapping[str, Handler]:
+    """Return the commands of `agent`, for a `Server`; `reloads` does what `reload` asks for."""
 
     def status(_request: dict[str, Any], _reply: Reply) -> dict[str, Any]:
         return agent.describe()
@@ -71,7 +74,22 @@ def handlers(agent: Steered) -> Mapping[str, Handler]:
 
         return watching.record(agent.pipelines, request, reply)
 
-    return {"status": status, "swap": swap, "snapshot": snapshot, "record": record}
+    def reload(_request: dict[str, Any], reply: Reply) -> dict[str, Any]:
+        if reloads is None:
+            raise UsageError("This agent has no configuration file to read again")
+        return reloads(reply)
+
+    def resume(_request: dict[str, Any], _reply: Reply) -> dict[str, Any]:
+        raise UsageError("The agent is not in safe mode: its loop runs")
+
+    return {
+        "status": status,
+        "swap": swap,
+        "snapshot": snapshot,
+        "record": record,
+        "reload": reload,
+        "resume": resume,
+    }
 
 
 def _swap_request(request: dict[str, Any]) -> SwapRequest:

@@ -11,6 +11,10 @@ INDENT = 4
 def status(answer: Answer) -> str:
     """Return what `Agent.describe` says, a paragraph per pipeline."""
     head = plain(f"run {answer.get('run', '?')}, link {answer.get('link', '?')}")
+    if answer.get("phase") == "SAFE_MODE":
+        head += "\nSAFE MODE: the loop does not run; 'outrider agent resume' lets it"
+    if answer.get("reason"):
+        head += f"\n{plain(str(answer['reason']))}"
     pipelines = answer.get("pipelines") or {}
     return "\n\n".join([head, *(_pipeline(name, one) for name, one in pipelines.items())])
 
@@ -23,6 +27,18 @@ def swap(answer: Answer) -> str:
     lines = [f"{both}, {how}", f"shadow: {_shadow(shadow)}" if shadow else "shadow: none"]
     lines += [f"note: {note}"] if note else []
     return "\n".join(map(plain, lines))
+
+
+def reload(answer: Answer) -> str:
+    """Return what a reload came to."""
+    said = [
+        f"{key}: {', '.join(answer[key])}"
+        for key in ("kept", "changed", "added", "removed")
+        if answer.get(key)
+    ]
+    if answer.get("restart"):
+        said.append(f"needs a restart, and is as it was: {', '.join(answer['restart'])}")
+    return "\n".join(map(plain, said or ["no pipeline was changed"]))
 
 
 def plain(text: str) -> str:

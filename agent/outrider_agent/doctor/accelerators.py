@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from outrider_agent.doctor import sysfs
+from outrider_agent import sysfs
 from outrider_agent.doctor.row import Row
 
 EDGETPU = "libedgetpu.so.1"

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from outrider_agent.doctor import sysfs
+from outrider_agent import sysfs
 from outrider_agent.doctor.row import Row
 from outrider_runtime.requirements import isa
 

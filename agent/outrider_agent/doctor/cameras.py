@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from outrider_agent.doctor import sysfs
+from outrider_agent import sysfs
 from outrider_agent.doctor.row import Row
 
 CAPABILITY = struct.Struct("=16s32s32s3I12x")

@@ -4,7 +4,7 @@ import ctypes
 from collections.abc import Callable
 from pathlib import Path
 
-from outrider_agent.doctor import sysfs
+from outrider_agent import sysfs
 from outrider_agent.doctor.row import Row
 
 TIMEX_BYTES = 512

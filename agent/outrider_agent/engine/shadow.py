@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from outrider_agent.engine.mount import Mounted
 from outrider_agent.engine.seam import GoneError
-from outrider_agent.telemetry.histogram import Histogram
+from outrider_bundle.histogram import Histogram
 from outrider_runtime.perception import Perception, agreement
 from outrider_runtime.session import Array
 

@@ -4,11 +4,12 @@ The loop thread only adds; everybody else works on copies of the totals and on t
 nothing is lost between two intervals and no lock is taken per frame.
 """
 
+import itertools
 from collections.abc import Mapping
 
 from msgspec import Struct
 
-from outrider_agent.telemetry.histogram import Histogram
+from outrider_bundle.histogram import Histogram
 from outrider_bundle.messages.telemetry import Latency, PipelineMetrics, ShadowMetrics
 
 STAGES = ("age", "preprocess", "engine", "decode", "cascade", "policy", "act", "loop")
@@ -19,10 +20,13 @@ NS_PER_MS = 1e6
 MAX_CLASSES = 256
 OTHERS = "*"
 
+_BIRTHS = itertools.count(1)
+
 
 class Totals(Struct, frozen=True, kw_only=True):
-    """Counts since the start, or since other totals."""
+    """Counts since the start, or since other totals; `born` tells one pipeline from the next of its name."""
 
+    born: int = 0
     frames: int
     dropped: int
     decisions: int
@@ -37,6 +41,7 @@ class Totals(Struct, frozen=True, kw_only=True):
         """Return what was counted after `earlier`."""
         classes = {k: n - earlier.classes.get(k, 0) for k, n in self.classes.items()}
         return Totals(
+            born=self.born,
             frames=self.frames - earlier.frames,
             dropped=self.dropped - earlier.dropped,
             decisions=self.decisions - earlier.decisions,
@@ -54,6 +59,7 @@ class Meters:
 
     def __init__(self) -> None:
         """Start at zero."""
+        self.born = next(_BIRTHS)
         self.frames = 0
         self.decisions = 0
         self.events = 0
@@ -70,6 +76,7 @@ class Meters:
     def totals(self, dropped: int) -> Totals:
         """Return a copy; `dropped` is counted by the mailbox."""
         return Totals(
+            born=self.born,
             frames=self.frames,
             dropped=dropped,
             decisions=self.decisions,
@@ -91,9 +98,9 @@ def frequent(classes: Mapping[str, int]) -> dict[str, int]:
 
 
 def latency(times: Histogram) -> Latency:
-    """Summarize times in nanoseconds."""
+    """Summarize times in nanoseconds, and keep their histogram."""
     p50, p95, p99, most = (ns / NS_PER_MS for ns in times.quantiles(0.5, 0.95, 0.99, 1.0))
-    return Latency(count=times.count, p50_ms=p50, p95_ms=p95, p99_ms=p99, max_ms=most)
+    return Latency(count=times.count, p50_ms=p50, p95_ms=p95, p99_ms=p99, max_ms=most, buckets=times.buckets)
 
 
 class Work(Struct, frozen=True, kw_only=True):
@@ -143,7 +150,13 @@ class Intervals:
         self._last = dict(now)
 
     def cut(self, now: Mapping[str, Totals]) -> dict[str, Totals]:
-        """Return what was counted since the last call and begin the next interval."""
-        passed = {name: totals.since(self._last[name]) for name, totals in now.items()}
+        """Return what was counted since the last call and begin the next interval.
+
+        A pipeline that has come meanwhile, or taken the place of another, is counted from its start.
+        """
+        passed: dict[str, Totals] = {}
+        for name, totals in now.items():
+            last = self._last.get(name)
+            passed[name] = totals if last is None or last.born != totals.born else totals.since(last)
         self._last = dict(now)
         return passed

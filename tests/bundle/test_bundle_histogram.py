@@ -1,10 +1,12 @@
 """Histograms: never more than 3.2 % off, and merging is adding."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outrider_agent.telemetry.histogram import SIZE, TOP, Histogram, middle
+from outrider_bundle.histogram import SIZE, TOP, Histogram, middle, span
 
 VALUES = st.lists(st.integers(0, TOP), min_size=1, max_size=200)
 ERROR = 0.032
@@ -66,3 +68,36 @@ def test_an_empty_one_has_no_quantiles() -> None:
 def test_buckets_grow_without_a_gap() -> None:
     middles = [middle(bucket) for bucket in range(SIZE)]
     assert middles == sorted(set(middles))
+
+
+@given(VALUES)
+def test_the_buckets_of_a_message_are_the_histogram(values: list[int]) -> None:
+    histogram = filled(values)
+    assert Histogram.of(histogram.buckets).counts == histogram.counts
+    assert sum(count for _, count in histogram.buckets) == len(values)
+    assert len(histogram.buckets) <= len(values)
+
+
+@given(VALUES, VALUES, st.floats(0.0, 1.0))
+def test_what_several_messages_hold_can_be_added_up(one: list[int], other: list[int], share: float) -> None:
+    merged = Histogram.of([*filled(one).buckets, *filled(other).buckets])
+    assert merged.quantiles(share) == filled(one + other).quantiles(share)
+
+
+@given(st.integers(0, TOP))
+def test_a_value_lies_in_its_bucket_which_is_narrow(value: int) -> None:
+    ((bucket, _),) = filled([value]).buckets
+    low, high = span(bucket)
+    assert low <= value <= high
+    assert high - low <= ERROR * low
+
+
+def test_spans_meet() -> None:
+    spans = [span(bucket) for bucket in range(SIZE)]
+    assert all(low == high + 1 for (_, high), (low, _) in itertools.pairwise(spans))
+    assert (spans[0][0], spans[-1][1]) == (0, TOP)
+
+
+def test_an_unknown_bucket_is_refused() -> None:
+    with pytest.raises(IndexError):
+        Histogram.of([(SIZE, 1)])

@@ -1,0 +1,1 @@
+"""The configuration read anew while the agent runs: taken as a whole, or not at all."""

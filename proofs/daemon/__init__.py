@@ -1,0 +1,1 @@
+"""Proofs of the daemon: what the outbox keeps, what telemetry costs, the hardened unit, reloading."""
