@@ -257,7 +257,7 @@ def test_sighup_and_the_command_reload_the_process(
 
         def scenario() -> None:
             try:
-                until(lambda: running(listener))
+                until(lambda: running(listener) and at_work(listener))
                 reported = listener.messages("reported", Reported)[-1]
                 agents.write(path, {**written, "surprise": {}})
                 os.kill(os.getpid(), signal.SIGHUP)
@@ -285,6 +285,12 @@ def test_sighup_and_the_command_reload_the_process(
     first, second = capsys.readouterr().out.split("\n}\n")
     assert json.loads(first + "}")["kept"] == ["belt"]
     assert second.startswith("changed: belt")
+
+
+def at_work(listener: Listener) -> bool:
+    """Return whether the reported state says so too; it comes apart from the events."""
+    told = listener.messages("reported", Reported)
+    return bool(told) and told[-1].pipelines["belt"].state == "RUNNING"
 
 
 def refusal(state_dir: Path) -> None:
