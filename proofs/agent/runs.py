@@ -53,11 +53,15 @@ def one_thread() -> dict[str, str]:
 
 def family(pid: int) -> list[int]:
     """Return a process and all that it has started, as far as they live."""
-    found = [pid]
-    for parent in found:
-        for path in Path(f"/proc/{parent}/task").glob("*/children"):
-            found += [int(word) for word in path.read_text(encoding="ascii").split()]
-    return found
+    while True:
+        found = [pid]
+        try:
+            for parent in found:
+                for path in Path(f"/proc/{parent}/task").glob("*/children"):
+                    found += [int(word) for word in path.read_text(encoding="ascii").split()]
+        except (FileNotFoundError, ProcessLookupError):  # a thread has just ended; another has its children now
+            continue
+        return found
 
 
 def cpu_s(pid: int) -> float:
