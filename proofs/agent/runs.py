@@ -59,7 +59,7 @@ def family(pid: int) -> list[int]:
             for parent in found:
                 for path in Path(f"/proc/{parent}/task").glob("*/children"):
                     found += [int(word) for word in path.read_text(encoding="ascii").split()]
-        except (FileNotFoundError, ProcessLookupError):  # a thread has just ended; another has its children now
+        except (FileNotFoundError, ProcessLookupError):  # a thread has ended; others have its children
             continue
         return found
 
