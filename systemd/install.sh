@@ -33,7 +33,7 @@ while [ $# -gt 0 ]; do
     --with) with=$2 && shift ;;
     --wheelhouse) wheels=$2 && shift ;;
     --python) python=$2 && shift ;;
-    --root) root=$(cd "$2" && pwd) && shift ;;
+    --root) [ -d "$2" ] || fail "there is no folder '$2' to install into"; root=$(cd -- "$2" && pwd) || exit 1; shift ;;
     --no-start) start="" ;;
     --dry-run) dry=yes ;;
     -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" && exit 0 ;;

@@ -17,7 +17,11 @@ run() { if [ -n "$dry" ]; then echo "would: $*"; else "$@"; fi; }
 
 while [ $# -gt 0 ]; do
     case $1 in
-    --root) [ $# -gt 1 ] || fail "--root needs a value" && root=$(cd "$2" && pwd) && shift ;;
+    --root)
+        [ $# -gt 1 ] || fail "--root needs a value"
+        [ -d "$2" ] || fail "there is no folder '$2' to take it from"
+        root=$(cd -- "$2" && pwd) || exit 1
+        shift ;;
     --purge) purge=yes ;;
     --dry-run) dry=yes ;;
     -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" && exit 0 ;;

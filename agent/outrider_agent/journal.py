@@ -40,6 +40,8 @@ class JournalHandler(logging.Handler):
             self._socket.sendto(datagram(self._fields(record)), self._path)
         except (OSError, ValueError):
             self._other.handle(record)
+        except Exception:  # noqa: BLE001 - arguments that do not fit their message, as any handler takes it
+            self.handleError(record)
 
     def close(self) -> None:
         """Close the socket and the other handler."""

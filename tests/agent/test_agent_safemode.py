@@ -67,6 +67,16 @@ def test_a_fault_in_good_order_is_neither_a_crash_nor_a_good_end(tmp_path: Path)
     assert json.loads((tmp_path / NAME).read_text())["count"] == 2
 
 
+def test_what_was_forgotten_does_not_come_back_with_a_later_fault(tmp_path: Path) -> None:
+    crash(tmp_path, 2)
+    crashes = Crashes(tmp_path, 3)
+    crashes.see("it")
+    crashes.begin()
+    crashes.forget()  # it has run well for a while
+    crashes.excuse()
+    assert json.loads((tmp_path / NAME).read_text())["count"] == 0
+
+
 def test_something_else_to_run_begins_anew(tmp_path: Path) -> None:
     crash(tmp_path, 3)
     crashes = Crashes(tmp_path, 3)

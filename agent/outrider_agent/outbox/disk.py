@@ -43,17 +43,20 @@ class Disk:
     @property
     def rows(self) -> int:
         """How many letters there are."""
-        return self._store.rows if self._store else 0
+        store = self._store  # once: the outbox's thread may let go of it meanwhile
+        return store.rows if store else 0
 
     @property
     def used_bytes(self) -> int:
         """How much they take."""
-        return self._store.used_bytes if self._store else 0
+        store = self._store
+        return store.used_bytes if store else 0
 
     @property
     def lost(self) -> dict[Rank, int]:
         """How many were given up for lack of room."""
-        now = self._store.lost if self._store else {}
+        store = self._store
+        now = store.lost if store else {}
         return {rank: before + now.get(rank, 0) for rank, before in self._lost.items()}
 
     @property

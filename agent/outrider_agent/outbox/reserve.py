@@ -1,5 +1,6 @@
 """Room on the disk, taken before it is needed, so that events can be stored when others have filled it."""
 
+import contextlib
 import logging
 import os
 import time
@@ -56,7 +57,8 @@ class Reserve:
                 return True
         except OSError as error:
             log.info("No room can be reserved at %s: %s", self._path, error.strerror)
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
         return False
 
     def give_up(self) -> bool:

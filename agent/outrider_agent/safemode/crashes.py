@@ -72,6 +72,7 @@ class Crashes:
 
     def forget(self) -> None:
         """Begin anew: the agent works, or somebody says so."""
+        self._before = replace(self._before, count=0)  # a later fault in good order brings none of them back
         if self._starts.count:
             self._write(replace(self._starts, count=0))
 
